@@ -34,7 +34,7 @@ pub use grad::Gradients;
 pub use hook::{Axis, Hook, Site, nearest};
 pub use lanes::{Lane, LaneEvent, LaneOptions, LaneRun};
 pub use model::{Model, Processing};
-pub use run::{Run, RunOptions};
+pub use run::{Run, RunOptions, with_rows};
 pub use stream::Stream;
 pub use walk::Work;
 pub use weights::{Affine, BlockWeights, Linear, MlpWeights, Weights};

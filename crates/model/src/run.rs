@@ -178,3 +178,18 @@ fn collect<P: AsRef<[u32]>>(
     }
     Ok(caches.into_iter().collect())
 }
+
+/// Lends the numbers of a `[rows, columns]` tensor as f32, row after row, copying only where the tensor
+/// is not laid out that way already.
+///
+/// # Errors
+/// [`Error::Tensor`] where the tensor cannot be brought to f32.
+pub fn with_rows<T>(x: &Tensor, lend: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let x = x.to_dtype(candle_core::DType::F32)?.to_device(&candle_core::Device::Cpu)?.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else {
+        unreachable!("the tensor was just brought to the CPU")
+    };
+    let first = layout.start_offset();
+    Ok(lend(&storage.as_slice::<f32>()?[first..first + layout.shape().elem_count()]))
+}
