@@ -31,11 +31,11 @@ pub(crate) fn tick_label(value: f64, step: f64) -> String {
 }
 
 /// Powers of ten inside `[lo, hi]`, every k-th so that at most about eight remain; where fewer
-/// than two are inside, 1-2-5 steps instead.
+/// than three are inside, 1-2-5 steps instead.
 pub(crate) fn log_ticks(lo: f64, hi: f64) -> Vec<f64> {
     let first = (lo.log10() - 1e-9).ceil() as i32;
     let last = (hi.log10() + 1e-9).floor() as i32;
-    if last - first >= 1 {
+    if last - first >= 2 {
         let every = ((last - first) / 8 + 1) as usize;
         return (first..=last).step_by(every).map(|e| 10f64.powi(e)).collect();
     }

@@ -4,11 +4,10 @@
 //! interval is a thin whisker over its bar. A bar that is not a finite number keeps its label and
 //! says so in place of a value.
 
-use super::axis::nice_ticks;
 use super::label::{Label, are_numbered, mono_width, sans_width};
 use super::number::NumberFormat;
 use super::scale::{ColorScale, ScaleKind};
-use super::sheet::{HAIRLINE, Header, INK, PAD, draw_notes, notes, notes_height, quiet};
+use super::sheet::{Header, INK, PAD, draw_notes, notes, notes_height, quiet};
 use super::svg::{Anchor, MONO, Svg, TextStyle};
 
 /// Named signed values, drawn as horizontal bars.
@@ -40,7 +39,7 @@ const THICKNESS: f64 = 14.0;
 const BARS_WIDTH: f64 = 420.0;
 const LABEL_SIZE: f64 = 12.0;
 const LABEL_COLUMNS: usize = 28;
-const WHISKER: &str = "#8b8983";
+const ZERO_LINE: &str = "#8b8983";
 
 impl BarPlot {
     /// The plot as an SVG document.
@@ -69,7 +68,6 @@ impl BarPlot {
         let mut svg = Svg::new(size.0, size.1);
         header.draw(&mut svg, size);
         let axis = Axis::fit(&self.bars, PAD + labels_width + 14.0);
-        axis.draw_grid(&mut svg, (top - 2.0, bottom + 2.0));
         if self.bars.is_empty() {
             svg.text((PAD, top + 22.0), "nothing to draw: no bars", quiet(12.5, Anchor::Start));
         }
@@ -88,7 +86,7 @@ impl BarPlot {
             let (x0, x1) = (axis.x(0.0), axis.x(bar.value));
             let width = (x1 - x0).abs();
             if width > 0.0 {
-                // Four fifths of the way to the end: as strong as on the page, lighter than a cell.
+                // Short of the end of the scale: an area this large needs less.
                 let fill = colors.color(if bar.value > 0.0 { 0.88 } else { -0.88 }).hex();
                 let radius = 3f64.min(width / 2.0);
                 svg.rect((x0.min(x1), middle - THICKNESS / 2.0), (width.max(1.0), THICKNESS), radius, &fill);
@@ -104,7 +102,7 @@ impl BarPlot {
             }
         }
         let x = axis.x(0.0);
-        svg.line((x, top - 2.0), (x, bottom + 2.0), WHISKER, 1.0);
+        svg.line((x, top - 2.0), (x, bottom + 2.0), ZERO_LINE, 1.0);
         draw_notes(&mut svg, (PAD, notes_y), &unit);
         svg.finish(&self.title)
     }
@@ -144,14 +142,6 @@ impl Axis {
     fn x(&self, value: f64) -> f64 {
         let t = (value.clamp(self.lo, self.hi) - self.lo) / (self.hi - self.lo);
         self.left + BARS_WIDTH * t.clamp(0.0, 1.0)
-    }
-
-    fn draw_grid(&self, svg: &mut Svg, (top, bottom): (f64, f64)) {
-        let (ticks, _) = nice_ticks(self.lo, self.hi, 4);
-        for tick in ticks {
-            let x = self.x(tick);
-            svg.line((x, top), (x, bottom), HAIRLINE, 1.0);
-        }
     }
 }
 

@@ -347,7 +347,13 @@ fn draw(heatmap: &Heatmap) -> String {
     let extras_width: f64 = extras.iter().map(|(_, text)| sans_width(text, 12.0) + 36.0).sum();
     let unit_width = sans_width(&heatmap.unit, 12.0);
     let extras_beside = BAR_WIDTH + 12.0 + unit_width + 16.0 + extras_width <= content;
-    let extras_height = if extras.is_empty() || extras_beside { 0.0 } else { extras.len() as f64 * 18.0 };
+    let extras_in_row = extras_beside || extras_width <= content;
+    let extras_height = match extras.len() {
+        0 => 0.0,
+        _ if extras_beside => 0.0,
+        _ if extras_in_row => 26.0,
+        n => n as f64 * 18.0 + 8.0,
+    };
     let baseline = notes(&heatmap.baseline, content);
     let notes_y = bar_y + BAR_HEIGHT + 34.0 + extras_height;
     let notes_bottom =
@@ -375,7 +381,7 @@ fn draw(heatmap: &Heatmap) -> String {
     for (cell, text) in &extras {
         draw_swatch(&mut svg, (x, y), *cell, &grid, &scale);
         svg.text((x + 19.0, y), text, quiet(12.0, Anchor::Start));
-        if extras_beside {
+        if extras_in_row {
             x += sans_width(text, 12.0) + 36.0;
         } else {
             y += 18.0;
@@ -395,7 +401,7 @@ fn arrange_columns(ticks: &mut Ticks, cell_w: f64) -> Option<f64> {
         ticks.every = thin_every((widest + 8.0) / cell_w);
         return None;
     }
-    if cell_w >= 15.0 {
+    if cell_w >= 19.0 {
         return Some(45.0);
     }
     ticks.every = thin_every((TICK_SIZE + 1.0) / cell_w);

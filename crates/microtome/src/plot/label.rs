@@ -30,11 +30,10 @@ impl Label {
             match c {
                 ' ' if is_leading => label.push("·", Tone::Faint),
                 '\n' => label.push("⏎", Tone::Faint),
-                '\r' => label.push("␍", Tone::Faint),
+                '\r' => label.push("\\r", Tone::Faint),
                 '\t' => label.push("⇥", Tone::Faint),
                 '\u{fffe}' | '\u{ffff}' => label.push("\u{fffd}", Tone::Faint),
-                '\u{a0}' => label.push("⍽", Tone::Faint),
-                '\u{ad}' => label.push("\\u{ad}", Tone::Faint),
+                '\u{a0}' | '\u{ad}' => label.push(&format!("\\x{:02x}", c as u32), Tone::Faint),
                 c if c.is_control() => label.push(&format!("\\x{:02x}", c as u32), Tone::Faint),
                 // A combining mark at the start has nothing to sit on.
                 c if c.width() == Some(0) && label.pieces.is_empty() && !is_format(c) => {

@@ -146,7 +146,13 @@ fn x_range(plot: &LinePlot) -> (f64, f64) {
     match extent(points.chain(marks).filter(|x| x.is_finite())) {
         None => (0.0, 1.0),
         Some((lo, hi)) if lo == hi => (lo - 1.0f64.max(lo.abs() * 0.1), hi + 1.0f64.max(hi.abs() * 0.1)),
-        Some(range) => range,
+        Some((lo, hi)) => {
+            // A round number just outside, as 0 is to a first step of 1, is worth its tick.
+            let step = nice_ticks(lo, hi, 8).1;
+            let near =
+                |edge: f64, round: f64| if (edge - round).abs() < 0.02 * (hi - lo) { round } else { edge };
+            (near(lo, (lo / step).floor() * step), near(hi, (hi / step).ceil() * step))
+        }
     }
 }
 
@@ -165,13 +171,21 @@ fn y_range(plot: &LinePlot) -> (f64, f64) {
                 let margin = if lo == 0.0 { 1.0 } else { lo.abs() * 0.1 };
                 return (lo - margin, hi + margin);
             }
+            if !(hi - lo).is_finite() {
+                return (lo, hi);
+            }
             let (_, step) = nice_ticks(lo, hi, 5);
             let (down, up) = ((lo / step + 1e-9).floor() * step, (hi / step - 1e-9).ceil() * step);
             if down.is_finite() && up.is_finite() && down < up { (down, up) } else { (lo, hi) }
         }
         (YScale::Log, None) => (0.1, 10.0),
-        (YScale::Log, Some((lo, hi))) if lo == hi => (lo / 10.0, hi * 10.0),
-        (YScale::Log, Some((lo, hi))) => (lo / (hi / lo).powf(0.04), hi * (hi / lo).powf(0.04)),
+        (YScale::Log, Some((lo, hi))) if lo == hi => {
+            ((lo / 10.0).max(f64::MIN_POSITIVE), (hi * 10.0).min(f64::MAX))
+        }
+        (YScale::Log, Some((lo, hi))) => {
+            let margin = 10f64.powf((hi.log10() - lo.log10()) * 0.04);
+            ((lo / margin).max(f64::MIN_POSITIVE), (hi * margin).min(f64::MAX))
+        }
     }
 }
 
@@ -199,7 +213,10 @@ fn draw(plot: &LinePlot) -> String {
     let legend_y = header.bottom() + 6.0;
     let mark_rows = mark_rows(plot, &frame);
     let marks_height = mark_rows.iter().map(|row| row + 1).max().unwrap_or(0) as f64 * 15.0;
-    frame.top = header.bottom() + legend.len() as f64 * 20.0 + 22.0 + marks_height;
+    frame.top = header.bottom()
+        + legend.len() as f64 * 20.0
+        + if legend.is_empty() { 22.0 } else { 32.0 }
+        + marks_height;
     let foot = notes(&plot.omissions().unwrap_or_default(), content);
     let notes_y = frame.bottom() + 62.0;
     let end = if foot.is_empty() { frame.bottom() + 38.0 } else { notes_y + notes_height(&foot) - 13.0 };
@@ -401,7 +418,8 @@ fn draw_series(svg: &mut Svg, plot: &LinePlot, series: &Series, index: usize, fr
     for run in series.points.split(|(x, y)| !x.is_finite() || !plot.can_show(*y)) {
         let run = thinned(run);
         if run.len() > 1 {
-            draw_stroke(svg, &path_of(run.iter().copied(), frame), index, 1.8);
+            let width = if run.len() > 400 { 1.2 } else { 1.8 };
+            draw_stroke(svg, &path_of(run.iter().copied(), frame), index, width);
         }
         // A point between two gaps has no line, so it needs its dot.
         for (x, y) in run.iter().filter(|_| has_dots || run.len() == 1) {

@@ -21,12 +21,14 @@ pub mod png;
 pub mod scale;
 mod sheet;
 mod svg;
+pub mod term;
 
 pub use bars::{Bar, BarPlot};
 pub use heatmap::{AxisLabels, Heatmap};
 pub use lines::{LinePlot, Series, YScale};
 pub use png::svg_to_png;
 pub use scale::{ColorScale, Rgb, ScaleKind};
+pub use term::{ColorMode, TermOptions, render_heatmap};
 
 /// What can go wrong between numbers and a picture.
 #[derive(Debug, thiserror::Error)]

