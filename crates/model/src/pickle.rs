@@ -450,9 +450,10 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// A line that stands for text, its bytes being Latin-1.
     fn push_text(&mut self, decode: impl Fn(&str) -> Option<String>) -> Result<()> {
-        let line = self.line()?;
-        let text = decode(line).ok_or_else(|| self.malformed("text"))?;
+        let line: String = self.line_bytes()?.iter().map(|&b| char::from(b)).collect();
+        let text = decode(&line).ok_or_else(|| self.malformed("text"))?;
         self.push(Node::Str(text));
         Ok(())
     }
@@ -645,14 +646,19 @@ impl<'a> Machine<'a> {
 
     /// A line of a text instruction, without its newline.
     fn line(&mut self) -> Result<&'a str> {
+        let line = self.line_bytes()?;
+        std::str::from_utf8(line).map_err(|_| self.malformed("line"))
+    }
+
+    fn line_bytes(&mut self) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let Some(end) = rest.iter().position(|&b| b == b'\n') else {
             let left = rest.len();
             return Err(PickleError::Truncated { at: self.at, needed: left as u64 + 1, left });
         };
         self.at += end + 1;
-        let line = std::str::from_utf8(&rest[..end]).map_err(|_| self.malformed("line"))?;
-        Ok(line.strip_suffix('\r').unwrap_or(line))
+        let line = &rest[..end];
+        Ok(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
     fn malformed(&self, what: &'static str) -> PickleError {
