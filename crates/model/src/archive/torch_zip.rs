@@ -64,8 +64,9 @@ pub(super) fn entries(path: &Path) -> Result<(BTreeMap<String, Entry>, Pickle)> 
 fn state_dict(pickle: &Pickle) -> Vec<(&str, Value<'_>)> {
     let root = pickle.root();
     let inside = STATE_DICT_KEYS.iter().filter_map(|key| root.get(key));
-    std::iter::once(root)
-        .chain(inside)
+    // The inner dict first: a training checkpoint may keep a loss beside it as a tensor.
+    inside
+        .chain([root])
         .filter_map(Value::entries)
         .find(|dict| dict.iter().any(|(_, value)| Description::of(*value).is_some()))
         .unwrap_or_default()

@@ -12,7 +12,10 @@ use crate::fixtures::*;
 /// One small file of each container, with the name its reader goes by.
 fn containers(dir: &Path) -> Vec<PathBuf> {
     let safetensors = dir.join("small.safetensors");
-    write_safetensors(&safetensors, &[("a".to_owned(), raw(&[3, 4], 1)), ("b".to_owned(), raw(&[5], 2))].into());
+    write_safetensors(
+        &safetensors,
+        &[("a".to_owned(), raw(&[3, 4], 1)), ("b".to_owned(), raw(&[5], 2))].into(),
+    );
     let zip = dir.join("small.pt");
     let pickle = p_dict(&[
         ("a", p_tensor("FloatStorage", "0", 0, &[3, 4], &[1, 3])),

@@ -89,9 +89,9 @@ pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, Raw>) {
 }
 
 pub fn write_safetensors_as(path: &Path, dtype: Dtype, tensors: &[(String, Vec<usize>, Vec<u8>)]) {
-    let views = tensors.iter().map(|(name, shape, bytes)| {
-        (name.clone(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name.clone(), TensorView::new(dtype, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, path).unwrap();
 }
 
@@ -111,8 +111,7 @@ pub fn read_safetensors(path: &Path) -> BTreeMap<String, Raw> {
 /// A torch zip: the pickle and raw storages, stored as they are.
 pub fn write_torch_zip(path: &Path, pickle: &[u8], storages: &[(&str, &[u8])]) {
     let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
-    let options =
-        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     zip.start_file("archive/data.pkl", options).unwrap();
     zip.write_all(pickle).unwrap();
     for (key, bytes) in storages {
@@ -146,8 +145,13 @@ pub fn p_sizes(sizes: &[usize]) -> Vec<u8> {
 
 /// A call of `torch._utils._rebuild_tensor_v2`.
 pub fn p_tensor(class: &str, key: &str, offset: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
-    let id =
-        p_tuple(&[p_str("storage"), format!("ctorch\n{class}\n").into_bytes(), p_str(key), p_str("cpu"), p_int(0)]);
+    let id = p_tuple(&[
+        p_str("storage"),
+        format!("ctorch\n{class}\n").into_bytes(),
+        p_str(key),
+        p_str("cpu"),
+        p_int(0),
+    ]);
     let storage = [id, b"Q".to_vec()].concat();
     let args = p_tuple(&[
         storage,

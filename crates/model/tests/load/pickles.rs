@@ -51,7 +51,12 @@ fn a_call_is_recorded_and_not_made() {
 #[test]
 fn a_huge_length_is_an_error_before_it_is_memory() {
     let started = Instant::now();
-    for head in [&b"X\xff\xff\xff\xff"[..], b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff", b"\x8b\xff\xff\xff\x7f", b"B\xff\xff\xff\xff"] {
+    for head in [
+        &b"X\xff\xff\xff\xff"[..],
+        b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x8b\xff\xff\xff\x7f",
+        b"B\xff\xff\xff\xff",
+    ] {
         let error = Pickle::parse(head).unwrap_err();
         assert!(matches!(error, PickleError::Truncated { .. }), "{error}");
     }
@@ -103,7 +108,9 @@ fn a_value_may_contain_itself() {
 
 #[test]
 fn instructions_cannot_reach_below_a_mark() {
-    for bytes in [&b"N(\x85."[..], b"N(R.", b"N(b.", b"(.", b"u.", b"Nt.", b"NNs.", b"h\x05.", b"N(No", b"\x93."] {
+    for bytes in
+        [&b"N(\x85."[..], b"N(R.", b"N(b.", b"(.", b"u.", b"Nt.", b"NNs.", b"h\x05.", b"N(No", b"\x93."]
+    {
         assert!(Pickle::parse(bytes).is_err(), "{bytes:?}");
     }
 }
