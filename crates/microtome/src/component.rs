@@ -50,9 +50,7 @@ impl Component {
                 (layer, (head >= n_heads).then(|| format!("a layer has heads 0 to {}", n_heads - 1)))
             }
             Component::Attention { layer } => (layer, None),
-            Component::Mlp { layer } => {
-                (layer, (d_mlp == 0).then(|| "this model has no MLPs".to_owned()))
-            }
+            Component::Mlp { layer } => (layer, (d_mlp == 0).then(|| "this model has no MLPs".to_owned())),
             Component::Neuron { layer, neuron } => {
                 let limit = match d_mlp {
                     0 => "this model has no MLPs".to_owned(),

@@ -23,7 +23,9 @@ pub enum Error {
         known: String,
     },
     /// Text for a model that has no tokenizer.
-    #[error("this model has no tokenizer, so it cannot read {text:?}; give token ids, for example [84, 55, 23]")]
+    #[error(
+        "this model has no tokenizer, so it cannot read {text:?}; give token ids, for example [84, 55, 23]"
+    )]
     NoTokenizer {
         /// The text.
         text: String,
@@ -58,7 +60,9 @@ pub enum Error {
         second: Vec<String>,
     },
     /// Prompts of a sweep over positions that differ in length.
-    #[error("a sweep over positions needs prompts of one length; prompt {index} has {found} tokens, the first has {expected}")]
+    #[error(
+        "a sweep over positions needs prompts of one length; prompt {index} has {found} tokens, the first has {expected}"
+    )]
     PositionsDiffer {
         /// Which prompt.
         index: usize,
@@ -79,7 +83,9 @@ pub enum Error {
         n_ctx: usize,
     },
     /// A component written in a way that means none.
-    #[error("`{text}` is no component; write a head as 8.11 or L8H11, an MLP as m3, an attention layer as a3, a neuron as L3N120")]
+    #[error(
+        "`{text}` is no component; write a head as 8.11 or L8H11, an MLP as m3, an attention layer as a3, a neuron as L3N120"
+    )]
     BadComponent {
         /// What was written.
         text: String,
@@ -111,7 +117,9 @@ pub enum Error {
         hint: &'static str,
     },
     /// The model gave NaN or infinity.
-    #[error("{what} gave logits that are not finite; a value was changed to something the model cannot compute with")]
+    #[error(
+        "{what} gave logits that are not finite; a value was changed to something the model cannot compute with"
+    )]
     NotFinite {
         /// Which run.
         what: String,

@@ -99,7 +99,10 @@ impl Experiment {
     /// As [`Experiment::run`].
     pub fn run_quietly(&self, model: &TextModel) -> Result<Record> {
         let never = AtomicBool::new(false);
-        self.run(model, &mut Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: DEFAULT_BUDGET })
+        self.run(
+            model,
+            &mut Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: DEFAULT_BUDGET },
+        )
     }
 
     fn results(&self, model: &TextModel, watch: &mut Watch) -> Result<Results> {
@@ -137,7 +140,10 @@ impl Experiment {
             let missing = |what, example| Err(Error::MissingTokens { metric: metric.name(), what, example });
             match metric.needs() {
                 Needs::Answers | Needs::Both if !answers => {
-                    return missing("an answer for every prompt", "a target, for example --target \" Paris\"");
+                    return missing(
+                        "an answer for every prompt",
+                        "a target, for example --target \" Paris\"",
+                    );
                 }
                 Needs::Both if !wrong => {
                     return missing("a wrong answer for every prompt", "one, for example --foil \" Rome\"");

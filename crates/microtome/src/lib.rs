@@ -23,8 +23,8 @@ pub use experiment::{DEFAULT_BUDGET, Experiment, Method, Prompt, Watch};
 pub use microtome_model as model;
 pub use pairs::read_pairs;
 pub use record::{
-    Axis, Basis, MetricValue, ModelReport, PromptReport, Quantity, Record, Results, RunReport, Table, TokenLabel,
-    TokenProb,
+    Axis, Basis, MetricValue, ModelReport, PromptReport, Quantity, Record, Results, RunReport, Table,
+    TokenLabel, TokenProb,
 };
 pub use stats::Spread;
 pub use text_model::{About, Answer, Bos, Text, TextModel, Tokens};

@@ -260,10 +260,8 @@ impl State<'_> {
                 return Err(Error::NotFinite { what: format!("edited run {lane}") });
             };
             let base = &self.bases[&self.lanes[lane].prompt];
-            let open = self.open.entry(lane).or_insert_with(|| Open {
-                sums: base.sums(),
-                top: base.top.clone(),
-            });
+            let open =
+                self.open.entry(lane).or_insert_with(|| Open { sums: base.sums(), top: base.top.clone() });
             let replaced = &base.values[base.index_of[&pos]];
             for ((sum, new), old) in open.sums.iter_mut().zip(values).zip(replaced) {
                 *sum += new - old;
@@ -278,10 +276,8 @@ impl State<'_> {
     fn finish(&mut self, lane: usize) {
         let prompt = self.lanes[lane].prompt;
         let base = &self.bases[&prompt];
-        let open = self
-            .open
-            .remove(&lane)
-            .unwrap_or_else(|| Open { sums: base.sums(), top: base.top.clone() });
+        let open =
+            self.open.remove(&lane).unwrap_or_else(|| Open { sums: base.sums(), top: base.top.clone() });
         let values = self.meter.finish(&self.subjects[prompt], open.sums);
         self.out.lanes[lane] = Some(Reading { values, top: open.top });
     }

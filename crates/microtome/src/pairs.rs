@@ -33,7 +33,8 @@ fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {
     struct File {
         prompts: Vec<Prompt>,
     }
-    let hint = r#"expected {"prompts": [{"clean": .., "corrupt": .., "answers": [..], "wrong_answers": [..]}]}"#;
+    let hint =
+        r#"expected {"prompts": [{"clean": .., "corrupt": .., "answers": [..], "wrong_answers": [..]}]}"#;
     serde_json::from_str::<File>(text).map(|file| file.prompts).map_err(|e| format!("{e}; {hint}"))
 }
 
@@ -55,7 +56,9 @@ fn from_csv(text: &str) -> std::result::Result<Vec<Prompt>, String> {
         let line = index + 2;
         let record = record.map_err(|e| format!("line {line}: {e}"))?;
         let field = |column: Option<usize>| column.and_then(|c| record.get(c)).filter(|f| !f.is_empty());
-        let answers = |ids: Option<usize>, texts: Option<usize>| -> std::result::Result<Vec<Answer>, String> {
+        let answers = |ids: Option<usize>,
+                       texts: Option<usize>|
+         -> std::result::Result<Vec<Answer>, String> {
             match (field(ids), field(texts)) {
                 (Some(ids), _) => ids
                     .split(|c: char| c.is_whitespace() || "[],;".contains(c))

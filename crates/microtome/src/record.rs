@@ -173,7 +173,12 @@ pub struct Axis {
 }
 
 impl Record {
-    pub(crate) fn new(experiment: Experiment, results: Results, model: &TextModel, elapsed: Duration) -> Record {
+    pub(crate) fn new(
+        experiment: Experiment,
+        results: Results,
+        model: &TextModel,
+        elapsed: Duration,
+    ) -> Record {
         let bos = match (model.bos(), results.prompts.first().is_some_and(|p| p.clean.bos_prepended)) {
             (Some(id), true) => format!("prepended: {}", model.label(id)),
             (Some(_), false) => "not prepended".to_owned(),
@@ -217,7 +222,13 @@ impl Record {
     }
 }
 
-fn compare(path: &str, a: &serde_json::Value, b: &serde_json::Value, tolerance: f64, found: &mut Vec<String>) {
+fn compare(
+    path: &str,
+    a: &serde_json::Value,
+    b: &serde_json::Value,
+    tolerance: f64,
+    found: &mut Vec<String>,
+) {
     use serde_json::Value;
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => {
@@ -290,7 +301,9 @@ impl Table {
                 for (l, layer) in layers.labels.iter().enumerate() {
                     for (h, head) in heads.labels.iter().enumerate() {
                         names.push(format!("{layer}{head}"));
-                        values.extend((0..n_positions).map(|p| self.values[(l * n_positions + p) * n_heads + h]));
+                        values.extend(
+                            (0..n_positions).map(|p| self.values[(l * n_positions + p) * n_heads + h]),
+                        );
                     }
                 }
                 (AxisLabels { name: "head".to_owned(), labels: names }, labels(positions), values)
@@ -327,8 +340,7 @@ impl Table {
                 indices.reverse();
                 let spread = self.spread.get(cell).copied().flatten();
                 let of = |f: fn(Spread) -> f64| number(spread.map(f));
-                let tail =
-                    [number(self.values[cell]), of(|s| s.stderr), of(|s| s.low), of(|s| s.high)];
+                let tail = [number(self.values[cell]), of(|s| s.stderr), of(|s| s.low), of(|s| s.high)];
                 indices.into_iter().chain(tail).collect()
             })
             .collect()

@@ -132,7 +132,7 @@ impl Edit {
             Change::Set(Value::Scalar(x)) | Change::Add(Value::Scalar(x)) | Change::Scale(x)
                 if !x.is_finite() =>
             {
-                return Err(Error::NotFinite { hook: self.hook.to_string(), value: *x });
+                return Err(Error::NotFiniteEdit { hook: self.hook.to_string(), value: *x });
             }
             _ => {}
         }

@@ -46,7 +46,12 @@ pub enum Targets {
 }
 
 impl Ablate {
-    pub(crate) fn run(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
         let (cells, axes) = self.cells(model)?;
         let hooks = self.hooks(&cells)?;
         let cases = experiment.cases(model)?;
@@ -57,7 +62,10 @@ impl Ablate {
             let edits = cells
                 .iter()
                 .map(|parts| {
-                    parts.iter().map(|part| self.edit(*part, &sources, experiment.seed)).collect::<Result<_>>()
+                    parts
+                        .iter()
+                        .map(|part| self.edit(*part, &sources, experiment.seed))
+                        .collect::<Result<_>>()
                 })
                 .collect::<Result<_>>()?;
             let subject = Subject {
@@ -101,8 +109,7 @@ impl Ablate {
         let one = |part: Component| vec![part];
         let (cells, axes): (Vec<Vec<Component>>, Vec<Axis>) = match &self.targets {
             Targets::Heads => {
-                let heads =
-                    |layer| (0..config.n_heads).map(move |head| one(Component::Head { layer, head }));
+                let heads = |layer| (0..config.n_heads).map(move |head| one(Component::Head { layer, head }));
                 let axes = vec![sweep::layer_axis("L", 0..n_layers), sweep::head_axis(config.n_heads)];
                 ((0..n_layers).flat_map(heads).collect(), axes)
             }

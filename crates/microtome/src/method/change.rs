@@ -189,11 +189,8 @@ impl Sources {
 
 /// The activations of a prompt at some hooks.
 pub(crate) fn activations(model: &Model, tokens: &[u32], hooks: &[Hook]) -> Result<HashMap<Hook, Tensor>> {
-    let options = RunOptions {
-        reads: hooks.to_vec(),
-        logits: microtome_model::Positions::Last,
-        ..Default::default()
-    };
+    let options =
+        RunOptions { reads: hooks.to_vec(), logits: microtome_model::Positions::Last, ..Default::default() };
     let run = model.run(tokens, &options)?;
     hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect()
 }

@@ -52,7 +52,12 @@ pub enum ChangeSpec {
 }
 
 impl EditRun {
-    pub(crate) fn run(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
         let cases = experiment.cases(model)?;
         let mut placed: Vec<(&EditSpec, Vec<Hook>, Sources)> = Vec::new();
         for spec in &self.edits {

@@ -75,7 +75,12 @@ const TOP_K: usize = 50;
 const LISTED: usize = 5;
 
 impl Generate {
-    pub(crate) fn run(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             let (value, expected) = (self.temperature, "0 (greedy) or more, for example 1");
             return Err(Error::OutOfRange { name: "the temperature", value, expected });
@@ -103,7 +108,10 @@ impl Generate {
         };
         let mut notes = vec![match self.temperature {
             0.0 => "greedy: the most probable token each time".to_owned(),
-            t => format!("drawn from the {TOP_K} most probable tokens at temperature {t}, seed {}", experiment.seed),
+            t => format!(
+                "drawn from the {TOP_K} most probable tokens at temperature {t}, seed {}",
+                experiment.seed
+            ),
         }];
         if max_len == n_ctx && new < self.max_new_tokens {
             notes.push(format!("stopped at the end of the context, {n_ctx} tokens"));
@@ -187,7 +195,9 @@ impl Generate {
     fn draw(&self, row: &[f32], rng: &mut ChaCha8Rng) -> u32 {
         let choices = ranked(row, if self.temperature == 0.0 { 1 } else { TOP_K });
         let best = f64::from(row[choices[0] as usize]);
-        let weight = |&id: &u32| ((f64::from(row[id as usize]) - best) / self.temperature.max(f64::MIN_POSITIVE)).exp();
+        let weight = |&id: &u32| {
+            ((f64::from(row[id as usize]) - best) / self.temperature.max(f64::MIN_POSITIVE)).exp()
+        };
         let weights: Vec<f64> = choices.iter().map(weight).collect();
         // 53 random bits: uniform in [0, 1).
         let mut left = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * weights.iter().sum::<f64>();

@@ -84,7 +84,12 @@ struct Spot {
 }
 
 impl Patch {
-    pub(crate) fn run(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
         self.check(model)?;
         let cases = experiment.cases(model)?;
         let corrupts = (0..cases.len())
@@ -111,10 +116,8 @@ impl Patch {
             let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
             let run = model.model().run(&source.tokens, &options)?;
             others.push(meter.of_logits(&source, run.logits()?)?);
-            let values: HashMap<Hook, Tensor> = hooks
-                .iter()
-                .map(|&hook| Ok((hook, run.cache.get(hook)?.clone())))
-                .collect::<Result<_>>()?;
+            let values: HashMap<Hook, Tensor> =
+                hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect::<Result<_>>()?;
             let edits = cells
                 .iter()
                 .map(|spots| spots.iter().map(|spot| self.edit(spot, &values)).collect())
@@ -266,9 +269,10 @@ impl Patch {
             By::HeadPosition => ("of one head".to_owned(), "one position".to_owned()),
             By::Layer => ("of one layer".to_owned(), self.at.to_string()),
             By::LayerPosition => ("of one layer".to_owned(), "one position".to_owned()),
-            By::Heads(heads) => {
-                (format!("of {}", list(heads.iter().map(Component::to_string).collect())), self.at.to_string())
-            }
+            By::Heads(heads) => (
+                format!("of {}", list(heads.iter().map(Component::to_string).collect())),
+                self.at.to_string(),
+            ),
             By::Layers(layers) => {
                 let names = layers.iter().map(|layer| format!("L{layer}")).collect();
                 (format!("of {}", list(names)), self.at.to_string())

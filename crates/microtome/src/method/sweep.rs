@@ -122,7 +122,8 @@ pub(crate) fn change_tables(swept: &Swept, captions: &Captions, seed: u64) -> Ve
         let base = swept.base_values(m);
         if metric.compares() == Compares::Nothing {
             let cells = |values: Vec<f64>| Linear(values.iter().zip(&base).map(|(v, b)| v - b).collect());
-            let baseline = format!("edited - original; 0 = the unedited run, {}", quoted(mean(&base), &**metric));
+            let baseline =
+                format!("edited - original; 0 = the unedited run, {}", quoted(mean(&base), &**metric));
             let title = format!("Change in {} {}", metric.title(), captions.done);
             tables.push(table(swept, (m, Quantity::Change), captions, title, baseline, &bootstrap, cells));
         }
@@ -144,8 +145,7 @@ pub(crate) fn recovery_tables(
         if metric.compares() == Compares::Nothing {
             let (corrupt, clean): (Vec<f64>, Vec<f64>) =
                 ends.iter().map(|(corrupt, clean)| (corrupt.values[m], clean.values[m])).unzip();
-            let cells =
-                |values: Vec<f64>| Ratio { values, corrupt: corrupt.clone(), clean: clean.clone() };
+            let cells = |values: Vec<f64>| Ratio { values, corrupt: corrupt.clone(), clean: clean.clone() };
             let baseline = format!(
                 "0 = corrupt run, {}; 1 = clean run, {}",
                 quoted(mean(&corrupt), &**metric),
@@ -164,7 +164,9 @@ fn value_table(swept: &Swept, m: usize, captions: &Captions, bootstrap: &Bootstr
     let title = format!("{} {}", capitalised(metric.title()), captions.done);
     let baseline = match metric.compares() {
         Compares::Original => "0 = no different from the unedited run".to_owned(),
-        Compares::Nothing => format!("the unedited run has {}", quoted(mean(&swept.base_values(m)), &*metric)),
+        Compares::Nothing => {
+            format!("the unedited run has {}", quoted(mean(&swept.base_values(m)), &*metric))
+        }
     };
     table(swept, (m, Quantity::Value), captions, title, baseline, bootstrap, Linear)
 }
@@ -204,7 +206,11 @@ impl Cell for Ratio {
     fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64> {
         let mut sums = (0.0, 0.0, 0);
         for i in prompts {
-            sums = (sums.0 + self.values[i] - self.corrupt[i], sums.1 + self.clean[i] - self.corrupt[i], sums.2 + 1);
+            sums = (
+                sums.0 + self.values[i] - self.corrupt[i],
+                sums.1 + self.clean[i] - self.corrupt[i],
+                sums.2 + 1,
+            );
         }
         let (patched, whole, count) = sums;
         (whole.abs() > NOTHING_TO_RECOVER * f64::from(count)).then(|| patched / whole)
@@ -276,11 +282,7 @@ pub(crate) fn report(
                 unit: metric.unit().to_owned(),
             })
             .collect(),
-        top: reading
-            .top
-            .iter()
-            .map(|&(id, prob)| TokenProb { id, token: model.label(id), prob })
-            .collect(),
+        top: reading.top.iter().map(|&(id, prob)| TokenProb { id, token: model.label(id), prob }).collect(),
     };
     PromptReport {
         clean: case.clean.clone(),

@@ -254,15 +254,22 @@ mod tests {
                 };
                 let ((x1, y1), (x0, y0)) = (at(1e-3), at(-1e-3));
                 let difference = (y1 - y0) / (x1 - x0);
-                assert!((difference - expected).abs() < 1e-5, "{} [{i}]: {difference} {expected}", metric.name());
+                assert!(
+                    (difference - expected).abs() < 1e-5,
+                    "{} [{i}]: {difference} {expected}",
+                    metric.name()
+                );
             }
         }
     }
 
     #[test]
     fn only_metrics_that_count_have_no_gradient() {
-        let without: Vec<_> =
-            METRICS.iter().filter(|m| m.gradient(&row(&LOGITS, &ORIGINAL)).is_none()).map(|m| m.name()).collect();
+        let without: Vec<_> = METRICS
+            .iter()
+            .filter(|m| m.gradient(&row(&LOGITS, &ORIGINAL)).is_none())
+            .map(|m| m.name())
+            .collect();
         assert_eq!(without, ["rank", "top1_changed"]);
     }
 

@@ -1,0 +1,168 @@
+//! Stored floats to tensors: read, convert, put into row-major order, check.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use candle_core::{Device, Tensor, WithDType};
+use half::{bf16, f16};
+
+use super::{Entry, StoredDtype};
+use crate::error::{Error, Result};
+
+/// Bytes converted at a time: large enough to stream, small enough to stay in cache.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// A float type that weights are computed in.
+pub(super) trait Float: WithDType {
+    fn of_f32(x: f32) -> Self;
+    fn of_f64(x: f64) -> Self;
+    fn finite(self) -> bool;
+}
+
+impl Float for f32 {
+    fn of_f32(x: f32) -> f32 {
+        x
+    }
+
+    fn of_f64(x: f64) -> f32 {
+        x as f32
+    }
+
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Float for f64 {
+    fn of_f32(x: f32) -> f64 {
+        f64::from(x)
+    }
+
+    fn of_f64(x: f64) -> f64 {
+        x
+    }
+
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+pub(super) fn read<T: Float>(name: &str, entry: &Entry) -> Result<Tensor> {
+    let numel: usize = entry.shape.iter().product();
+    let values: Vec<T> = match &entry.strides {
+        _ if numel == 0 => vec![],
+        None => elements(name, entry, numel)?,
+        Some(strides) => strided(name, entry, strides, numel)?,
+    };
+    check_finite(name, entry, &values)?;
+    Ok(Tensor::from_vec(values, entry.shape.as_slice(), &Device::Cpu)?)
+}
+
+/// A view with strides, such as a transposed matrix, gathered into row-major order.
+fn strided<T: Float>(name: &str, entry: &Entry, strides: &[usize], numel: usize) -> Result<Vec<T>> {
+    let reach =
+        entry.shape.iter().zip(strides).map(|(&size, &stride)| (size as u64 - 1).checked_mul(stride as u64));
+    let span = reach.into_iter().try_fold(1u64, |sum, steps| sum.checked_add(steps?));
+    let stored = entry.len / entry.dtype.size().max(1) as u64;
+    // An expanded view (stride 0) can describe more elements than any machine holds.
+    let span = match span {
+        Some(span) if span <= stored && numel as u64 <= stored => span as usize,
+        _ => {
+            return Err(Error::Damaged {
+                path: entry.file.clone(),
+                part: format!("description of `{name}`"),
+                problem: format!(
+                    "shape {:?} with strides {strides:?} does not fit the {stored} elements stored",
+                    entry.shape
+                ),
+            });
+        }
+    };
+    let source: Vec<T> = elements(name, entry, span)?;
+    let mut index = vec![0; strides.len()];
+    let mut at = 0;
+    let mut values = Vec::with_capacity(numel);
+    for _ in 0..numel {
+        values.push(source[at]);
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            at += strides[axis];
+            if index[axis] < entry.shape[axis] {
+                break;
+            }
+            at -= strides[axis] * entry.shape[axis];
+            index[axis] = 0;
+        }
+    }
+    Ok(values)
+}
+
+/// The first `count` elements of an entry's storage, converted.
+fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>> {
+    let convert: fn(&[u8], &mut Vec<T>) = match entry.dtype {
+        StoredDtype::F32 => |bytes, out| {
+            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f32(f32::from_le_bytes(b))));
+        },
+        StoredDtype::F16 => |bytes, out| {
+            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f32(f16::from_le_bytes(b).to_f32())));
+        },
+        StoredDtype::BF16 => |bytes, out| {
+            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f32(bf16::from_le_bytes(b).to_f32())));
+        },
+        StoredDtype::F64 => |bytes, out| {
+            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f64(f64::from_le_bytes(b))));
+        },
+        StoredDtype::Other(ref found) => {
+            return Err(Error::TensorDtype {
+                path: entry.file.clone(),
+                tensor: name.to_owned(),
+                found: found.clone(),
+            });
+        }
+    };
+    let needed = count as u64 * entry.dtype.size() as u64;
+    if needed > entry.len {
+        return Err(Error::Truncated {
+            path: entry.file.clone(),
+            part: format!("tensor `{name}`"),
+            expected: entry.start + needed,
+            found: entry.start + entry.len,
+        });
+    }
+    let io = |source| Error::Io { path: entry.file.clone(), source };
+    let mut file = File::open(&entry.file).map_err(io)?;
+    file.seek(SeekFrom::Start(entry.start)).map_err(io)?;
+    let mut values = Vec::with_capacity(count);
+    let mut piece = vec![0; PIECE_BYTES.min(needed as usize)];
+    let mut left = needed as usize;
+    while left > 0 {
+        let piece = &mut piece[..PIECE_BYTES.min(left)];
+        file.read_exact(piece).map_err(io)?;
+        convert(piece, &mut values);
+        left -= piece.len();
+    }
+    Ok(values)
+}
+
+fn check_finite<T: Float>(name: &str, entry: &Entry, values: &[T]) -> Result<()> {
+    let count = values.iter().filter(|x| !x.finite()).count();
+    let Some(first) = values.iter().position(|x| !x.finite()).filter(|_| count > 0) else {
+        return Ok(());
+    };
+    Err(Error::NotFinite {
+        path: entry.file.clone(),
+        tensor: name.to_owned(),
+        count,
+        first: unravel(first, &entry.shape),
+    })
+}
+
+/// The position in each axis of the element that is `at` places into row-major order.
+fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (axis, &size) in shape.iter().enumerate().rev() {
+        index[axis] = at % size;
+        at /= size;
+    }
+    index
+}

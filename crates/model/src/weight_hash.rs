@@ -1,0 +1,109 @@
+//! A fingerprint of a model's weights that does not depend on the file they came in.
+//!
+//! The same weights as Hugging Face safetensors, PyTorch zip or TransformerLens state dict have the
+//! same fingerprint, so a record made from one can be checked against another. It is
+//!
+//! ```text
+//! blake3( for each tensor, in forward order:
+//!           name, 0x00, number of axes, sizes,      as little-endian u64
+//!           blake3(values as little-endian f32, row-major) )
+//! ```
+//!
+//! with TransformerLens's names and shapes (`blocks.0.attn.W_Q`, `[n_heads, d_model, d_head]`).
+//! Tensors a model lacks are left out; biases a file lacks are zeros. The configuration is not part
+//! of it: a model with another activation has the same weights.
+
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::weights::{Affine, Linear, Weights};
+
+/// Hexadecimal fingerprint of the weights.
+///
+/// # Errors
+/// [`Error::Tensor`](crate::error::Error::Tensor) if the tensors do not have the shapes `config`
+/// gives them.
+pub fn weight_hash(config: &Config, weights: &Weights) -> Result<String> {
+    let tensors = canonical_tensors(config, weights)?;
+    let digests: Vec<blake3::Hash> =
+        tensors.par_iter().map(|(_, tensor)| digest(tensor)).collect::<Result<_>>()?;
+    let mut hasher = blake3::Hasher::new();
+    for ((name, tensor), digest) in tensors.iter().zip(&digests) {
+        hasher.update(name.as_bytes()).update(&[0]);
+        hasher.update(&(tensor.rank() as u64).to_le_bytes());
+        for &size in tensor.dims() {
+            hasher.update(&(size as u64).to_le_bytes());
+        }
+        hasher.update(digest.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Every tensor under its TransformerLens name and in its TransformerLens shape.
+///
+/// # Errors
+/// [`Error::Tensor`](crate::error::Error::Tensor) if the tensors do not have the shapes `config`
+/// gives them.
+pub fn canonical_tensors(config: &Config, weights: &Weights) -> Result<Vec<(String, Tensor)>> {
+    let mut list = vec![
+        ("embed.W_E".to_owned(), weights.embed.clone()),
+        ("pos_embed.W_pos".to_owned(), weights.pos_embed.clone()),
+    ];
+    for (layer, block) in weights.blocks.iter().enumerate() {
+        let mut push = |name: &str, tensor| list.push((format!("blocks.{layer}.{name}"), tensor));
+        push_affine(&mut push, "ln1", block.ln1.as_ref());
+        push_qkv(&mut push, config, &block.qkv)?;
+        push("attn.W_O", block.out.w.reshape((config.n_heads, config.d_head, config.d_model))?);
+        push("attn.b_O", block.out.b.clone());
+        push_affine(&mut push, "ln2", block.ln2.as_ref());
+        if let Some(mlp) = &block.mlp {
+            push("mlp.W_in", mlp.input.w.clone());
+            push("mlp.b_in", mlp.input.b.clone());
+            push("mlp.W_out", mlp.output.w.clone());
+            push("mlp.b_out", mlp.output.b.clone());
+        }
+    }
+    push_affine(
+        &mut |name, tensor| list.push((name.to_owned(), tensor)),
+        "ln_final",
+        weights.ln_final.as_ref(),
+    );
+    list.push(("unembed.W_U".to_owned(), weights.unembed.w.clone()));
+    list.push(("unembed.b_U".to_owned(), weights.unembed.b.clone()));
+    Ok(list)
+}
+
+fn push_affine(push: &mut dyn FnMut(&str, Tensor), name: &str, affine: Option<&Affine>) {
+    if let Some(affine) = affine {
+        push(&format!("{name}.w"), affine.w.clone());
+        push(&format!("{name}.b"), affine.b.clone());
+    }
+}
+
+fn push_qkv(push: &mut dyn FnMut(&str, Tensor), config: &Config, qkv: &Linear) -> Result<()> {
+    let (width, heads, d_head) = (config.d_attn(), config.n_heads, config.d_head);
+    for (i, letter) in ["Q", "K", "V"].into_iter().enumerate() {
+        let w = qkv.w.narrow(1, i * width, width)?.contiguous()?;
+        let w = w.reshape((config.d_model, heads, d_head))?.transpose(0, 1)?; // [head, d_model, d_head]
+        push(&format!("attn.W_{letter}"), w);
+        let b = qkv.b.narrow(0, i * width, width)?.contiguous()?.reshape((heads, d_head))?;
+        push(&format!("attn.b_{letter}"), b);
+    }
+    Ok(())
+}
+
+fn digest(tensor: &Tensor) -> Result<blake3::Hash> {
+    /// Values turned into bytes at a time.
+    const PIECE: usize = 1 << 16;
+    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::with_capacity(4 * PIECE);
+    for piece in values.chunks(PIECE) {
+        bytes.clear();
+        bytes.extend(piece.iter().flat_map(|x| x.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize())
+}
