@@ -162,7 +162,7 @@ impl Oddities {
             out.push((Cell::Missing, format!("{} not a number", count(self.n_nan))));
         }
         if self.n_infinite > 0 {
-            let text = format!("{} infinite, in the end colour{marked}", count(self.n_infinite));
+            let text = format!("{} infinite{marked}", count(self.n_infinite));
             out.push((Cell::Infinite(f64::INFINITY), text));
         }
         out
@@ -536,8 +536,8 @@ fn draw_color_bar(svg: &mut Svg, heatmap: &Heatmap, scale: &ColorScale, y: f64) 
 fn legend_extras(heatmap: &Heatmap, grid: &Grid) -> Vec<(Option<Cell>, String)> {
     let prints = printed_size(heatmap, grid, heatmap.number_format()).is_some();
     let marked = match (prints, grid.is_raster()) {
-        (true, _) | (_, true) => "",
-        _ => " with a dot",
+        (true, _) | (_, true) => ", in the end colour",
+        _ => ", in the end colour with a dot",
     };
     let mut extras: Vec<(Option<Cell>, String)> =
         heatmap.oddities().phrases(marked).into_iter().map(|(cell, text)| (Some(cell), text)).collect();

@@ -253,7 +253,8 @@ impl<'a> Page<'a> {
         } else if !self.heatmap.cols.name.is_empty() {
             self.paragraph(out, &format!("columns: {}", self.heatmap.cols.name), DIM);
         }
-        for (cell, text) in self.heatmap.oddities().phrases("") {
+        let marked = if self.color == ColorMode::None { "" } else { ", in the end colour" };
+        for (cell, text) in self.heatmap.oddities().phrases(marked) {
             let sign = match (cell, self.cell) {
                 (Cell::Missing, CellStyle::Number { .. }) => MISSING_SIGN,
                 (Cell::Missing, CellStyle::Patch { .. }) => "░",
