@@ -359,7 +359,7 @@ fn draw_hatch(svg: &mut Svg) {
     svg.open(
         "pattern",
         &[
-            ("id", &"hatch"),
+            ("id", &"microtome-hatch"),
             ("width", &6),
             ("height", &6),
             ("patternUnits", &"userSpaceOnUse"),
@@ -446,7 +446,7 @@ fn draw_missing(svg: &mut Svg, (x, y): (f64, f64), (width, height): (f64, f64), 
             ("width", &px(width - 1.0)),
             ("height", &px(height - 1.0)),
             ("rx", &px(radius)),
-            ("fill", &"url(#hatch)"),
+            ("fill", &"url(#microtome-hatch)"),
             ("stroke", &HAIRLINE),
         ],
     );
@@ -507,14 +507,19 @@ fn draw_color_bar(svg: &mut Svg, heatmap: &Heatmap, scale: &ColorScale, y: f64) 
     const STOPS: usize = 24;
     let at = |t: f64| scale.lo() * (1.0 - t) + scale.hi() * t;
     svg.open("defs", &[]);
-    svg.open("linearGradient", &[("id", &"scale")]);
+    // Inlined in one page, two pictures may share an id only for the same gradient.
+    let id = match scale.kind() {
+        ScaleKind::Diverging => "microtome-diverging".to_owned(),
+        ScaleKind::Sequential => format!("microtome-sequential-{:.3}", scale.position(0.0)).replace('.', "_"),
+    };
+    svg.open("linearGradient", &[("id", &id)]);
     for stop in 0..=STOPS {
         let t = stop as f64 / STOPS as f64;
         svg.element("stop", &[("offset", &px(t)), ("stop-color", &scale.color(at(t)).hex())]);
     }
     svg.close("linearGradient");
     svg.close("defs");
-    svg.rect((PAD, y), (BAR_WIDTH, BAR_HEIGHT), 3.0, "url(#scale)");
+    svg.rect((PAD, y), (BAR_WIDTH, BAR_HEIGHT), 3.0, &format!("url(#{id})"));
 
     let (lo, zero, hi) = heatmap.scale_texts(scale);
     let text_y = y + BAR_HEIGHT + 14.0;
@@ -680,7 +685,7 @@ mod tests {
         for expected in ["1 not computed", "1 not a number", "1 infinite", "∞"] {
             assert!(drawn.contains(expected), "{expected} not in {drawn}");
         }
-        assert_eq!(rects(&svg).iter().filter(|(_, _, fill)| fill == "url(#hatch)").count(), 2 + 2);
+        assert_eq!(rects(&svg).iter().filter(|(_, _, fill)| fill == "url(#microtome-hatch)").count(), 2 + 2);
     }
 
     #[test]
