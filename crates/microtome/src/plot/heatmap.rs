@@ -8,16 +8,13 @@
 
 use super::PlotError;
 use super::axis::thin_every;
+use super::grid::Grid;
+pub use super::grid::{MAX_COLS, MAX_ROWS};
 use super::label::{Label, are_numbered, mono_width, sans_width};
 use super::number::{NumberFormat, count, short, short_signed};
 use super::scale::{ColorScale, MISSING, ScaleKind, ZERO};
 use super::sheet::{HAIRLINE, Header, INK, PAD, PANEL, QUIET, draw_notes, notes, notes_height, quiet};
 use super::svg::{Anchor, MONO, Svg, TextStyle, px};
-
-/// The most columns drawn one by one.
-pub const MAX_COLS: usize = 4096;
-/// The most rows drawn one by one.
-pub const MAX_ROWS: usize = 2048;
 
 /// A grid of values with everything needed to read it.
 ///
@@ -165,108 +162,11 @@ impl Oddities {
             out.push((Cell::Missing, format!("{} not a number", count(self.n_nan))));
         }
         if self.n_infinite > 0 {
-            let text = format!("{} infinite, in the end colour{marked}", count(self.n_infinite));
+            let text = format!("{} infinite{marked}", count(self.n_infinite));
             out.push((Cell::Infinite(f64::INFINITY), text));
         }
         out
     }
-}
-
-/// The grid as it is drawn: possibly fewer rows and columns than given.
-struct Grid {
-    n_rows: usize,
-    n_cols: usize,
-    rows_per_cell: usize,
-    cols_per_cell: usize,
-    cell_w: f64,
-    cell_h: f64,
-    gap: f64,
-    radius: f64,
-    x: f64,
-    y: f64,
-}
-
-impl Grid {
-    fn fit(heatmap: &Heatmap) -> Grid {
-        let (rows, cols) = (heatmap.rows.labels.len(), heatmap.cols.labels.len());
-        let rows_per_cell = rows.div_ceil(MAX_ROWS).max(1);
-        let cols_per_cell = cols.div_ceil(MAX_COLS).max(1);
-        let (n_rows, n_cols) = (rows.div_ceil(rows_per_cell), cols.div_ceil(cols_per_cell));
-        let (cell_w, cell_h) = cell_size(n_rows, n_cols);
-        let smaller = cell_w.min(cell_h);
-        let (gap, radius) = match smaller {
-            s if s >= 22.0 => (3.0, 3.0),
-            s if s >= 12.0 => (2.0, 2.0),
-            s if s >= 6.0 => (1.0, 1.0),
-            _ => (0.0, 0.0),
-        };
-        Grid { n_rows, n_cols, rows_per_cell, cols_per_cell, cell_w, cell_h, gap, radius, x: 0.0, y: 0.0 }
-    }
-
-    fn width(&self) -> f64 {
-        self.n_cols as f64 * self.cell_w
-    }
-
-    fn height(&self) -> f64 {
-        self.n_rows as f64 * self.cell_h
-    }
-
-    fn center_x(&self, col: usize) -> f64 {
-        self.x + (col as f64 + 0.5) * self.cell_w
-    }
-
-    /// Row 0 is the lowest.
-    fn top(&self, row: usize) -> f64 {
-        self.y + (self.n_rows - 1 - row) as f64 * self.cell_h
-    }
-
-    fn is_raster(&self) -> bool {
-        self.gap == 0.0
-    }
-
-    fn is_binned(&self) -> bool {
-        self.rows_per_cell * self.cols_per_cell > 1
-    }
-
-    /// The strongest of the values under a drawn cell.
-    fn cell(&self, heatmap: &Heatmap, row: usize, col: usize) -> Cell {
-        let rows = row * self.rows_per_cell..((row + 1) * self.rows_per_cell).min(heatmap.rows.labels.len());
-        let mut strongest = Cell::Missing;
-        for r in rows {
-            let end = ((col + 1) * self.cols_per_cell).min(heatmap.cols.labels.len());
-            for c in col * self.cols_per_cell..end {
-                let cell = heatmap.cell(r, c);
-                if strength(cell) > strength(strongest) {
-                    strongest = cell;
-                }
-            }
-        }
-        strongest
-    }
-}
-
-fn strength(cell: Cell) -> f64 {
-    match cell {
-        Cell::Value(value) | Cell::Infinite(value) => value.abs(),
-        Cell::Missing => -1.0,
-    }
-}
-
-/// Width and height of a cell: whole pixels, never far from square while there is room.
-fn cell_size(n_rows: usize, n_cols: usize) -> (f64, f64) {
-    const WIDTH: f64 = 960.0;
-    const HEIGHT: f64 = 620.0;
-    const LARGEST: (f64, f64) = (54.0, 40.0);
-    let (n_rows, n_cols) = (n_rows.max(1) as f64, n_cols.max(1) as f64);
-    let fit_w = (WIDTH / n_cols).floor().clamp(1.0, LARGEST.0);
-    let fit_h = (HEIGHT / n_rows).floor().clamp(1.0, LARGEST.1);
-    // A side may be about twice the other; a strip of few rows or columns may be longer still, so
-    // that the grid as a whole stays visible.
-    let tall_enough = (280.0 / n_rows).floor();
-    let wide_enough = (280.0 / n_cols).floor();
-    let cell_w = fit_w.min((2.0 * fit_h).max(wide_enough)).max(1.0);
-    let cell_h = fit_h.min((1.8 * fit_w).floor().max(tall_enough)).max(1.0);
-    (cell_w, cell_h)
 }
 
 const TICK_SIZE: f64 = 11.5;
@@ -341,7 +241,7 @@ fn draw(heatmap: &Heatmap) -> String {
         Some(_) => col_ticks.widest() + 10.0,
     };
     let below_grid = grid.y + if is_empty { 40.0 } else { grid.height() + col_label_height };
-    let below_name = below_grid + if heatmap.cols.name.is_empty() { 4.0 } else { 20.0 };
+    let below_name = below_grid + if heatmap.cols.name.is_empty() { 4.0 } else { 24.0 };
     let bar_y = below_name + 12.0;
     let extras = legend_extras(heatmap, &grid);
     let extras_width: f64 = extras.iter().map(|(_, text)| sans_width(text, 12.0) + 36.0).sum();
@@ -422,12 +322,12 @@ fn draw_axis_names(svg: &mut Svg, heatmap: &Heatmap, grid: &Grid, below_grid: f6
     let middle = grid.x + grid.width() / 2.0;
     if middle - col_name_width / 2.0 >= PAD {
         svg.text(
-            (middle, below_grid + 12.0),
+            (middle, below_grid + 15.0),
             &heatmap.cols.name,
             TextStyle { anchor: Anchor::Middle, ..name },
         );
     } else {
-        svg.text((PAD, below_grid + 12.0), &heatmap.cols.name, name);
+        svg.text((PAD, below_grid + 15.0), &heatmap.cols.name, name);
     }
 }
 
@@ -459,7 +359,7 @@ fn draw_hatch(svg: &mut Svg) {
     svg.open(
         "pattern",
         &[
-            ("id", &"hatch"),
+            ("id", &"microtome-hatch"),
             ("width", &6),
             ("height", &6),
             ("patternUnits", &"userSpaceOnUse"),
@@ -546,7 +446,7 @@ fn draw_missing(svg: &mut Svg, (x, y): (f64, f64), (width, height): (f64, f64), 
             ("width", &px(width - 1.0)),
             ("height", &px(height - 1.0)),
             ("rx", &px(radius)),
-            ("fill", &"url(#hatch)"),
+            ("fill", &"url(#microtome-hatch)"),
             ("stroke", &HAIRLINE),
         ],
     );
@@ -607,14 +507,19 @@ fn draw_color_bar(svg: &mut Svg, heatmap: &Heatmap, scale: &ColorScale, y: f64) 
     const STOPS: usize = 24;
     let at = |t: f64| scale.lo() * (1.0 - t) + scale.hi() * t;
     svg.open("defs", &[]);
-    svg.open("linearGradient", &[("id", &"scale")]);
+    // Inlined in one page, two pictures may share an id only for the same gradient.
+    let id = match scale.kind() {
+        ScaleKind::Diverging => "microtome-diverging".to_owned(),
+        ScaleKind::Sequential => format!("microtome-sequential-{:.3}", scale.position(0.0)).replace('.', "_"),
+    };
+    svg.open("linearGradient", &[("id", &id)]);
     for stop in 0..=STOPS {
         let t = stop as f64 / STOPS as f64;
         svg.element("stop", &[("offset", &px(t)), ("stop-color", &scale.color(at(t)).hex())]);
     }
     svg.close("linearGradient");
     svg.close("defs");
-    svg.rect((PAD, y), (BAR_WIDTH, BAR_HEIGHT), 3.0, "url(#scale)");
+    svg.rect((PAD, y), (BAR_WIDTH, BAR_HEIGHT), 3.0, &format!("url(#{id})"));
 
     let (lo, zero, hi) = heatmap.scale_texts(scale);
     let text_y = y + BAR_HEIGHT + 14.0;
@@ -636,8 +541,8 @@ fn draw_color_bar(svg: &mut Svg, heatmap: &Heatmap, scale: &ColorScale, y: f64) 
 fn legend_extras(heatmap: &Heatmap, grid: &Grid) -> Vec<(Option<Cell>, String)> {
     let prints = printed_size(heatmap, grid, heatmap.number_format()).is_some();
     let marked = match (prints, grid.is_raster()) {
-        (true, _) | (_, true) => "",
-        _ => " with a dot",
+        (true, _) | (_, true) => ", in the end colour",
+        _ => ", in the end colour with a dot",
     };
     let mut extras: Vec<(Option<Cell>, String)> =
         heatmap.oddities().phrases(marked).into_iter().map(|(cell, text)| (Some(cell), text)).collect();
@@ -673,6 +578,7 @@ fn draw_swatch(svg: &mut Svg, (x, y): (f64, f64), cell: Option<Cell>, grid: &Gri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::grid::cell_size;
     use crate::plot::svg_to_png;
     use resvg::tiny_skia::Pixmap;
     use resvg::usvg::roxmltree::Document;
@@ -779,7 +685,7 @@ mod tests {
         for expected in ["1 not computed", "1 not a number", "1 infinite", "∞"] {
             assert!(drawn.contains(expected), "{expected} not in {drawn}");
         }
-        assert_eq!(rects(&svg).iter().filter(|(_, _, fill)| fill == "url(#hatch)").count(), 2 + 2);
+        assert_eq!(rects(&svg).iter().filter(|(_, _, fill)| fill == "url(#microtome-hatch)").count(), 2 + 2);
     }
 
     #[test]

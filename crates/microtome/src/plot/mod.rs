@@ -13,6 +13,7 @@
 
 mod axis;
 pub mod bars;
+mod grid;
 pub mod heatmap;
 mod label;
 pub mod lines;

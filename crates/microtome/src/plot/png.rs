@@ -9,7 +9,7 @@
 use std::sync::{Arc, LazyLock};
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb};
+use resvg::usvg::{FontResolver, Options, Tree, fontdb};
 
 use super::PlotError;
 
@@ -45,7 +45,16 @@ fn options() -> Options<'static> {
     static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| Arc::new(fonts()));
     let fontdb = Arc::clone(&FONTS);
     let sans = fontdb.family_name(&fontdb::Family::SansSerif).to_owned();
-    Options { fontdb, font_family: sans, style_sheet: Some(STROKES.to_owned()), ..Options::default() }
+    // By default one missing sign changes the font of the whole line; without a second choice it is a
+    // box of its own.
+    let font_resolver = FontResolver { select_fallback: Box::new(|_, _, _| None), ..FontResolver::default() };
+    Options {
+        fontdb,
+        font_resolver,
+        font_family: sans,
+        style_sheet: Some(STROKES.to_owned()),
+        ..Options::default()
+    }
 }
 
 /// Weights made by strokes: the fill of a text is its `color`.
@@ -155,6 +164,23 @@ mod tests {
         assert!(matches!(svg_to_png("<svg", 1.0), Err(PlotError::Svg { .. })));
         let error = svg_to_png(&svg, 1000.0).expect_err("three thousand million pixels");
         assert!(error.to_string().contains("give a smaller scale than `1000`"), "{error}");
+    }
+
+    #[test]
+    fn one_arrow_does_not_change_the_font_of_its_line() {
+        let bar = |subtitle: &str| crate::plot::BarPlot {
+            title: String::new(),
+            subtitle: subtitle.into(),
+            unit: String::new(),
+            bars: Vec::new(),
+        };
+        let [plain, arrow] = ["illi", "illi →"].map(|text| render(&bar(text).to_svg(), 1.0));
+        // The word takes the same pixels with and without an arrow behind it.
+        let word = |p: &Pixmap| {
+            p.clone_rect(resvg::tiny_skia::IntRect::from_xywh(30, 30, 20, 30)?).map(Pixmap::take)
+        };
+        assert!(word(&plain) == word(&arrow));
+        assert!(plain.data() != arrow.data());
     }
 
     #[test]

@@ -108,13 +108,18 @@ impl ColorScale {
             return MISSING;
         }
         match self.kind {
-            ScaleKind::Diverging => diverging((value / self.hi).clamp(-1.0, 1.0)),
-            ScaleKind::Sequential => {
-                let value = value.clamp(self.lo, self.hi);
-                // Halved before subtracting, so that ends near f64::MAX do not overflow.
-                let span = self.hi / 2.0 - self.lo / 2.0;
-                sequential(((value / 2.0 - self.lo / 2.0) / span).clamp(0.0, 1.0))
-            }
+            ScaleKind::Diverging => diverging(self.position(value)),
+            ScaleKind::Sequential => sequential(self.position(value)),
+        }
+    }
+
+    /// Where a value lies: -1 to 1 where diverging, 0 to 1 where sequential.
+    pub(crate) fn position(&self, value: f64) -> f64 {
+        let value = value.clamp(self.lo, self.hi);
+        match self.kind {
+            ScaleKind::Diverging => value / self.hi,
+            // Halved before subtracting, so that ends near f64::MAX do not overflow.
+            ScaleKind::Sequential => (value / 2.0 - self.lo / 2.0) / (self.hi / 2.0 - self.lo / 2.0),
         }
     }
 }

@@ -214,7 +214,7 @@ impl<'a> Page<'a> {
                         Cell::Missing => line.push_str(&pad_left(MISSING_SIGN, width)),
                         Cell::Value(value) | Cell::Infinite(value) => {
                             let text = pad_left(&self.number(format, value), width);
-                            line.push_str(&self.painted(&text, self.scale.color(value)));
+                            line.push_str(&self.painted(&text, value));
                         }
                     }
                 }
@@ -223,19 +223,15 @@ impl<'a> Page<'a> {
                 for cell in cells {
                     line.push_str(&match cell {
                         Cell::Missing => self.styled(&"░".repeat(width), DIM),
-                        Cell::Value(value) => self.painted(&" ".repeat(width), self.scale.color(value)),
-                        Cell::Infinite(value) => self.painted(&pad_left("!", width), self.scale.color(value)),
+                        Cell::Value(value) => self.painted(&" ".repeat(width), value),
+                        Cell::Infinite(value) => self.painted(&pad_left("!", width), value),
                     });
                 }
             }
             CellStyle::Half => {
                 for pair in cells.chunks(2) {
-                    let color = |cell: Cell| match cell {
-                        Cell::Missing => super::scale::MISSING,
-                        Cell::Value(value) | Cell::Infinite(value) => self.scale.color(value),
-                    };
-                    let left = self.code(38, color(pair[0]));
-                    let right = pair.get(1).map(|cell| self.code(48, color(*cell))).unwrap_or_default();
+                    let left = self.ground_code(38, pair[0]);
+                    let right = pair.get(1).map(|cell| self.ground_code(48, *cell)).unwrap_or_default();
                     line.push_str(&format!("{left}{right}▌{RESET}"));
                 }
             }
@@ -257,7 +253,8 @@ impl<'a> Page<'a> {
         } else if !self.heatmap.cols.name.is_empty() {
             self.paragraph(out, &format!("columns: {}", self.heatmap.cols.name), DIM);
         }
-        for (cell, text) in self.heatmap.oddities().phrases("") {
+        let marked = if self.color == ColorMode::None { "" } else { ", in the end colour" };
+        for (cell, text) in self.heatmap.oddities().phrases(marked) {
             let sign = match (cell, self.cell) {
                 (Cell::Missing, CellStyle::Number { .. }) => MISSING_SIGN,
                 (Cell::Missing, CellStyle::Patch { .. }) => "░",
@@ -277,7 +274,7 @@ impl<'a> Page<'a> {
             let t = step as f64 / (steps.max(2) - 1) as f64;
             self.scale.lo() * (1.0 - t) + self.scale.hi() * t
         };
-        let bar: String = (0..steps).map(|step| self.painted(" ", self.scale.color(at(step)))).collect();
+        let bar: String = (0..steps).map(|step| self.painted(" ", at(step))).collect();
         if texts + steps + 2 + self.heatmap.unit.width() <= self.width {
             push_line(out, &format!("{lo} {bar} {hi}  {}", Label::of(&self.heatmap.unit).text()));
         } else {
@@ -317,21 +314,51 @@ impl<'a> Page<'a> {
         format!("{style}{text}{RESET}")
     }
 
-    /// Text on a cell's colour.
-    fn painted(&self, text: &str, color: Rgb) -> String {
-        if self.color == ColorMode::None {
-            return text.to_owned();
-        }
-        format!("{}{}{text}{RESET}", self.code(48, color), self.code(38, color.ink()))
+    /// Text on the colour of a value.
+    fn painted(&self, text: &str, value: f64) -> String {
+        let ground = self.ground_code(48, Cell::Value(value));
+        let ink = match self.color {
+            ColorMode::None => return text.to_owned(),
+            ColorMode::TrueColor => true_color_code(38, self.scale.color(value).ink()),
+            ColorMode::Ansi256 => {
+                // Palette colours 16 and 231 are black and white, whatever the theme.
+                let is_white = rgb_from_ansi256(self.ansi256(value)).ink().r > 128;
+                ansi256_code(38, if is_white { 231 } else { 16 })
+            }
+        };
+        format!("{ground}{ink}{text}{RESET}")
     }
 
-    /// The escape code that sets a colour; 38 is the text, 48 the ground.
-    fn code(&self, layer: u8, color: Rgb) -> String {
+    /// The escape code of a cell's colour, as text (38) or as ground (48).
+    fn ground_code(&self, layer: u8, cell: Cell) -> String {
+        let value = match cell {
+            Cell::Value(value) | Cell::Infinite(value) => value,
+            Cell::Missing => f64::NAN,
+        };
         match self.color {
-            ColorMode::TrueColor => format!("\x1b[{layer};2;{};{};{}m", color.r, color.g, color.b),
-            ColorMode::Ansi256 => format!("\x1b[{layer};5;{}m", ansi256_from_rgb(color)),
+            ColorMode::TrueColor => true_color_code(layer, self.scale.color(value)),
+            ColorMode::Ansi256 => ansi256_code(layer, self.ansi256(value)),
             ColorMode::None => String::new(),
         }
+    }
+
+    /// The palette colour of a value. Steps are chosen by hand: the palette is so coarse that the
+    /// nearest of its colours often has another hue.
+    fn ansi256(&self, value: f64) -> u8 {
+        const BLUE: [u8; 5] = [255, 153, 110, 67, 25];
+        const RED: [u8; 5] = [255, 217, 174, 131, 124];
+        const TEAL: [u8; 5] = [255, 152, 73, 30, 23];
+        const MISSING: u8 = 250;
+        if value.is_nan() {
+            return MISSING;
+        }
+        let t = self.scale.position(value);
+        let ramp = match self.scale.kind() {
+            ScaleKind::Sequential => TEAL,
+            ScaleKind::Diverging if t > 0.0 => BLUE,
+            ScaleKind::Diverging => RED,
+        };
+        ramp[(t.abs() * 4.0).round() as usize]
     }
 }
 
@@ -345,19 +372,23 @@ impl CellStyle {
     }
 }
 
-/// The nearest colour of the 256-colour palette: its 6x6x6 cube or its grey ramp.
-fn ansi256_from_rgb(color: Rgb) -> u8 {
+fn true_color_code(layer: u8, color: Rgb) -> String {
+    format!("\x1b[{layer};2;{};{};{}m", color.r, color.g, color.b)
+}
+
+fn ansi256_code(layer: u8, index: u8) -> String {
+    format!("\x1b[{layer};5;{index}m")
+}
+
+/// The colour of a palette entry from 16 up: the 6x6x6 cube, then the grey ramp.
+fn rgb_from_ansi256(index: u8) -> Rgb {
     const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-    let nearest = |c: u8| (0..6).min_by_key(|i| LEVELS[*i].abs_diff(c)).unwrap_or(0);
-    let distance = |r: u8, g: u8, b: u8| {
-        let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
-        square(r, color.r) + square(g, color.g) + square(b, color.b)
-    };
-    let (r, g, b) = (nearest(color.r), nearest(color.g), nearest(color.b));
-    let cube = distance(LEVELS[r], LEVELS[g], LEVELS[b]);
-    let grey = (0..24u8).min_by_key(|i| distance(8 + 10 * i, 8 + 10 * i, 8 + 10 * i)).unwrap_or(0);
-    let level = 8 + 10 * grey;
-    if distance(level, level, level) < cube { 232 + grey } else { (16 + 36 * r + 6 * g + b) as u8 }
+    if index >= 232 {
+        let level = 8 + 10 * (index - 232);
+        return Rgb { r: level, g: level, b: level };
+    }
+    let cube = usize::from(index.saturating_sub(16));
+    Rgb { r: LEVELS[cube / 36], g: LEVELS[cube / 6 % 6], b: LEVELS[cube % 6] }
 }
 
 fn pad_left(text: &str, columns: usize) -> String {
@@ -465,10 +496,24 @@ mod tests {
     }
 
     #[test]
-    fn palette_colours_are_close_to_the_true_ones() {
-        assert_eq!(ansi256_from_rgb(Rgb { r: 255, g: 0, b: 0 }), 196);
-        assert_eq!(ansi256_from_rgb(Rgb { r: 0, g: 0, b: 0 }), 16);
-        assert_eq!(ansi256_from_rgb(Rgb { r: 238, g: 238, b: 238 }), 255);
+    fn palette_steps_keep_hue_and_order_of_the_scale() {
+        let mut heatmap = grid_of(1, 2, |_, c| Some(if c == 0 { -1.0 } else { 1.0 }));
+        let luma = |c: Rgb| 3 * u32::from(c.r) + 6 * u32::from(c.g) + u32::from(c.b);
+        for scale in [ScaleKind::Diverging, ScaleKind::Sequential] {
+            heatmap.scale = scale;
+            heatmap.values[0] = Some(if scale == ScaleKind::Diverging { -1.0 } else { 0.0 });
+            let page = Page::new(&heatmap, 80, ColorMode::Ansi256);
+            let color = |value: f64| rgb_from_ansi256(page.ansi256(value));
+            for step in 1..=4 {
+                let value = f64::from(step) / 4.0;
+                assert!(luma(color(value)) < luma(color(value - 0.25)), "{scale:?} {value}");
+                assert!(color(value).b > color(value).r);
+                if scale == ScaleKind::Diverging {
+                    assert!(color(-value).r > color(-value).b);
+                }
+            }
+            assert_eq!(color(0.0), Rgb { r: 238, g: 238, b: 238 });
+        }
     }
 
     #[test]
