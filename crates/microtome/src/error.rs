@@ -124,6 +124,14 @@ pub enum Error {
         /// Which run.
         what: String,
     },
+    /// A derivative of a metric that counts.
+    #[error(
+        "metric `{metric}` counts tokens and has no derivative; take logit_diff, prob or another that has"
+    )]
+    NoDerivative {
+        /// The metric.
+        metric: &'static str,
+    },
     /// An experiment that was stopped before anything was finished.
     #[error("stopped before the first result was finished; nothing to show")]
     StoppedEarly,

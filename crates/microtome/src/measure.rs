@@ -75,6 +75,12 @@ impl Meter {
             if let Some(pos) = self.read_at {
                 Positions::At(vec![pos]).resolve(subject.tokens.len())?;
             }
+            if subject.tokens.len() == 1
+                && let Some(metric) = self.metrics.iter().find(|metric| metric.over() == Over::Predicting)
+            {
+                let (what, example) = ("a next token in every prompt", "prompts of two tokens or more");
+                return Err(Error::MissingTokens { metric: metric.name(), what, example });
+            }
         }
         let prompts: Vec<&[u32]> = subjects.iter().map(|subject| &subject.tokens[..]).collect();
         let run = LaneRun::new(model, &prompts, lanes, &self.read())?;
@@ -112,6 +118,38 @@ impl Meter {
         let positions = self.read().resolve(subject.tokens.len())?;
         let base = self.base_rows(subject, &positions, logits)?;
         Ok(Reading { values: self.finish(subject, base.sums()), top: base.top })
+    }
+
+    /// The one metric's value and its derivative in all logits of a run, `[pos, d_vocab]`.
+    ///
+    /// # Errors
+    /// [`Error::NoDerivative`] where the metric has none.
+    pub fn derivative(&self, subject: &Subject, rows: &[f32], d_vocab: usize) -> Result<(f64, Vec<f64>)> {
+        let metric = self.metrics[0];
+        let mut sum = 0.0;
+        let mut gradient = vec![0.0; rows.len()];
+        for (pos, (logits, out)) in rows.chunks(d_vocab).zip(gradient.chunks_mut(d_vocab)).enumerate() {
+            if !self.covers(metric, subject, pos) {
+                continue;
+            }
+            let log_z = log_sum_exp(logits);
+            let row = Row {
+                logits,
+                log_z,
+                original: logits,
+                original_log_z: log_z,
+                answers: &subject.answers,
+                wrong: &subject.wrong,
+                next: subject.tokens.get(pos + 1).copied(),
+            };
+            sum += metric.row(&row);
+            let of_row = metric.gradient(&row).ok_or(Error::NoDerivative { metric: metric.name() })?;
+            out.copy_from_slice(&of_row);
+        }
+        let count = self.count(metric, subject) as f64;
+        let slope = metric.slope(sum / count) / count;
+        gradient.iter_mut().for_each(|g| *g *= slope);
+        Ok((metric.finish(sum / count), gradient))
     }
 
     fn position(&self, subject: &Subject) -> usize {

@@ -44,7 +44,7 @@ pub use hub::{DownloadProgress, Hub, HubError, HubSettings};
 pub use lanes::{Lane, LaneEvent, LaneOptions, LaneRun};
 pub use load::{LoadOptions, Loaded, Source, load};
 pub use model::{Model, Processing};
-pub use run::{Run, RunOptions, with_rows};
+pub use run::{Run, RunOptions, load_safetensors, with_rows};
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;
 pub use walk::Work;

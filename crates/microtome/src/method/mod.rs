@@ -4,5 +4,6 @@ pub mod ablate;
 pub mod change;
 pub mod edit;
 pub mod generate;
+pub mod gradient;
 pub mod patch;
 pub(crate) mod sweep;

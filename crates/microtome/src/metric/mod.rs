@@ -71,6 +71,10 @@ pub trait Metric: Sync {
     fn finish(&self, mean: f64) -> f64 {
         mean
     }
+    /// The derivative of [`Metric::finish`].
+    fn slope(&self, _mean: f64) -> f64 {
+        1.0
+    }
     /// The derivative of [`Metric::row`] in the row's logits, `None` where it has none.
     fn gradient(&self, row: &Row) -> Option<Vec<f64>>;
 }

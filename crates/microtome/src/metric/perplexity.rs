@@ -26,6 +26,9 @@ impl Metric for Perplexity {
     fn finish(&self, mean: f64) -> f64 {
         mean.exp()
     }
+    fn slope(&self, mean: f64) -> f64 {
+        mean.exp()
+    }
     fn gradient(&self, row: &Row) -> Option<Vec<f64>> {
         Some(loss::surprise_gradient(row))
     }

@@ -1,0 +1,56 @@
+//! Derivatives of a metric at any hook.
+
+use microtome_model::{Device, Edit, Gradients, Hook, Tensor, with_rows};
+
+use crate::error::{Error, Result};
+use crate::measure::{Meter, Subject};
+use crate::metric::MetricId;
+use crate::text_model::TextModel;
+
+/// A metric's value and its derivatives.
+#[derive(Debug, Clone)]
+pub struct MetricGradients {
+    /// The metric.
+    pub value: f64,
+    /// Activations and derivatives at the hooks asked for.
+    pub at: Gradients,
+}
+
+/// What a derivative is taken of.
+#[derive(Debug, Clone, Copy)]
+pub struct Of<'a> {
+    /// The metric.
+    pub metric: MetricId,
+    /// The position it is read at; the last where `None`.
+    pub read_at: Option<usize>,
+    /// Ids of the right answers.
+    pub answers: &'a [u32],
+    /// Ids of the wrong answers.
+    pub wrong: &'a [u32],
+}
+
+/// Runs a prompt, with edits, and takes the derivatives of a metric at `hooks`. Metrics that compare
+/// with the unedited run compare with this run itself.
+///
+/// # Errors
+/// [`Error::NoDerivative`] for a metric that counts; what the run refuses.
+pub fn metric_gradients(
+    model: &TextModel,
+    tokens: &[u32],
+    edits: &[Edit],
+    hooks: &[Hook],
+    of: Of,
+) -> Result<MetricGradients> {
+    let subject = Subject { tokens: tokens.to_vec(), answers: of.answers.to_vec(), wrong: of.wrong.to_vec() };
+    let meter = Meter { metrics: vec![of.metric], read_at: of.read_at };
+    let mut value = 0.0;
+    let at = model.model().gradients(tokens, edits, hooks, |logits| -> Result<Tensor> {
+        let shape = logits.dims2().map_err(microtome_model::Error::from)?;
+        let (measured, gradient) = with_rows(logits, |rows| meter.derivative(&subject, rows, shape.1))??;
+        value = measured;
+        let gradient = Tensor::from_vec(gradient, shape, &Device::Cpu);
+        let gradient = gradient.and_then(|g| g.to_dtype(logits.dtype())?.to_device(logits.device()));
+        gradient.map_err(|source| Error::Model(source.into()))
+    })?;
+    Ok(MetricGradients { value, at })
+}

@@ -1,0 +1,88 @@
+//! Reference data beside the repository. Where it is absent a test prints why and passes, except in
+//! CI, where its absence is a failure.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use microtome::model::{DType, Device, LoadOptions, Processing, Tensor};
+use microtome::{Text, TextModel};
+
+/// A file or folder of reference data, or `None` after saying why not.
+pub fn shared(env: &str, default: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let path = std::env::var_os(env).map_or_else(|| root.join(default), PathBuf::from);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "reference data is missing: {}", path.display());
+    println!("skipped: no reference data at {}", path.display());
+    None
+}
+
+/// A golden model and everything computed on it.
+pub struct Golden {
+    pub dir: PathBuf,
+    pub json: serde_json::Value,
+    pub derived: HashMap<String, Tensor>,
+    pub acts: HashMap<String, Tensor>,
+    pub model: TextModel,
+}
+
+impl Golden {
+    /// The golden folder with weights raw or folded; numbers in f64 where there are.
+    pub fn open(processing: Processing) -> Option<Golden> {
+        let dir = shared("MICROTOME_GOLDEN", "golden/tiny")?;
+        let json = serde_json::from_str(&std::fs::read_to_string(dir.join("golden.json")).unwrap()).unwrap();
+        let kind = match processing {
+            Processing::Raw => "f64",
+            Processing::Folded => "processed_f32",
+        };
+        let load = |name: &str| {
+            microtome::model::load_safetensors(&dir.join(format!("{name}_{kind}.safetensors"))).unwrap()
+        };
+        let model = load_model(&dir.join("hf"), processing);
+        Some(Golden { json, derived: load("golden"), acts: load("acts"), model, dir })
+    }
+
+    pub fn ids(&self, key: &str) -> Vec<u32> {
+        serde_json::from_value(self.json[key].clone()).unwrap()
+    }
+
+    pub fn id(&self, key: &str) -> u32 {
+        serde_json::from_value(self.json[key].clone()).unwrap()
+    }
+
+    pub fn prompt(&self, key: &str) -> Text {
+        Text::Ids(self.ids(key))
+    }
+
+    pub fn values(&self, name: &str) -> Vec<f64> {
+        values(self.derived.get(name).unwrap_or_else(|| panic!("golden data has no `{name}`")))
+    }
+}
+
+pub fn load_model(path: &Path, processing: Processing) -> TextModel {
+    TextModel::load(path.to_str().unwrap(), processing, &LoadOptions::default(), &mut ()).unwrap()
+}
+
+pub fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor
+        .to_device(&Device::Cpu)
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
+}
+
+/// Every value within `tolerance` of the largest reference value (or of 1, for small ones).
+pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let finite = || expected.iter().filter(|x| x.is_finite());
+    let scale = finite().fold(1.0f64, |most, x| most.max(x.abs()));
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!(a == b || (a - b).abs() <= tolerance * scale, "{what} [{i}]: {a} against {b}");
+    }
+}
