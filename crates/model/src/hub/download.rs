@@ -468,3 +468,30 @@ fn join_url(base: &str, location: &str) -> String {
         format!("{directory}/{location}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_lead_where_a_browser_would_go() {
+        let base = "https://hub.example/gpt2/resolve/main/config.json";
+        let cases = [
+            ("https://cdn.example/x?a=b", "https://cdn.example/x?a=b"),
+            ("//cdn.example/x", "https://cdn.example/x"),
+            ("/org/gpt2/resolve/main/config.json", "https://hub.example/org/gpt2/resolve/main/config.json"),
+            ("other.json", "https://hub.example/gpt2/resolve/main/other.json"),
+        ];
+        for (location, expected) in cases {
+            assert_eq!(join_url(base, location), expected);
+        }
+    }
+
+    #[test]
+    fn a_token_for_one_host_is_not_for_a_longer_name() {
+        assert_eq!(authority("https://hub.example/a/b"), "https://hub.example");
+        assert_ne!(authority("https://hub.example.evil/a"), authority("https://hub.example"));
+        assert_ne!(authority("http://hub.example/a"), authority("https://hub.example"));
+        assert_ne!(authority("https://hub.example@evil/a"), authority("https://hub.example"));
+    }
+}

@@ -174,6 +174,7 @@ fn wrong_bytes_do_not_enter_the_cache() {
     assert!(snapshot(&settings).is_ok());
 }
 
+#[cfg(unix)]
 #[test]
 fn files_that_python_tools_cached_are_used_without_a_request() {
     let server = Server::start(&[]);
