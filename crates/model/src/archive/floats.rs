@@ -131,8 +131,11 @@ fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>>
     Ok(values)
 }
 
+/// Fills a slice from as many stored elements.
+type Convert<T> = fn(&[u8], &mut [T]);
+
 /// How stored bytes become floats.
-fn conversion<T: Float>(name: &str, entry: &Entry) -> Result<fn(&[u8], &mut [T])> {
+fn conversion<T: Float>(name: &str, entry: &Entry) -> Result<Convert<T>> {
     Ok(match entry.dtype {
         StoredDtype::F32 => |bytes, out| fill(bytes, out, |b| T::of_f32(f32::from_le_bytes(b))),
         StoredDtype::F16 => |bytes, out| fill(bytes, out, |b| T::of_f32(f16::from_le_bytes(b).to_f32())),
