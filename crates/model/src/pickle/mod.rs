@@ -3,8 +3,8 @@
 //! A pickle is a program for a small stack machine: opcodes push values, build lists and
 //! dictionaries from them, remember values in a memo and, in Python, look up classes and call
 //! them. This reader runs the part of the machine that builds data and stops there: a class or
-//! function is an inert name ([`Node::Global`]), and calling one records the call
-//! ([`Node::Object`]) without making it. Nothing in a file can execute.
+//! function is an inert name (`Node::Global`), and calling one records the call
+//! (`Node::Object`) without making it. Nothing in a file can execute.
 //!
 //! Every value lives in one arena and refers to others by index, so a memo entry used a thousand
 //! times is stored once, a value may contain itself, and dropping a list nested a million deep is
