@@ -193,7 +193,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::UnknownToken`].
     pub fn token_bytes(&self, id: u32) -> Result<Vec<u8>> {
-        let unknown = || Error::UnknownToken { id, vocab: self.vocab_size() };
+        let unknown = || Error::UnknownToken { id, d_vocab: self.vocab_size() };
         match &*self.kind {
             Kind::Gpt2 => r50k_base_singleton().decode_bytes(&[id]).map_err(|_| unknown()),
             Kind::HuggingFace(hf) => hf.token_bytes(id).ok_or_else(unknown),

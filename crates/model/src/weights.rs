@@ -4,10 +4,10 @@
 //! every linear map as `[in, out]`, the three attention projections fused side by side (all heads'
 //! queries, then keys, then values), every bias present (zeros where the file has none).
 
-use candle_core::{D, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// All tensors of a model. The names in comments are TransformerLens's.
 #[derive(Debug, Clone)]
@@ -64,4 +64,110 @@ pub struct Affine {
     pub w: Tensor,
     /// Bias.
     pub b: Tensor,
+}
+
+impl Weights {
+    /// Checks every tensor's shape against a configuration.
+    ///
+    /// # Errors
+    /// [`Error::WeightShape`] naming the first tensor that does not fit.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let Config { n_layers, d_model, d_vocab, n_ctx, .. } = *config;
+        let width = config.d_attn();
+        shape("embed.W_E", &self.embed, &[d_vocab, d_model])?;
+        shape("pos_embed.W_pos", &self.pos_embed, &[n_ctx, d_model])?;
+        if self.blocks.len() != n_layers {
+            let (expected, found) = (vec![n_layers], vec![self.blocks.len()]);
+            return Err(Error::WeightShape { name: "blocks".into(), expected, found });
+        }
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let name = |part: &str| format!("blocks.{layer}.{part}");
+            linear(&name("attn.W_QKV"), &block.qkv, d_model, 3 * width)?;
+            linear(&name("attn.W_O"), &block.out, width, d_model)?;
+            affine(&name("ln1"), block.ln1.as_ref(), d_model)?;
+            affine(&name("ln2"), block.ln2.as_ref(), d_model)?;
+            match (&block.mlp, config.mlp) {
+                (Some(mlp), Some(sizes)) => {
+                    linear(&name("mlp.W_in"), &mlp.input, d_model, sizes.d_mlp)?;
+                    linear(&name("mlp.W_out"), &mlp.output, sizes.d_mlp, d_model)?;
+                }
+                (None, None) => {}
+                (mlp, _) => {
+                    let found = vec![usize::from(mlp.is_some())];
+                    let expected = vec![usize::from(mlp.is_none())];
+                    return Err(Error::WeightShape { name: name("mlp"), expected, found });
+                }
+            }
+        }
+        affine("ln_final", self.ln_final.as_ref(), d_model)?;
+        linear("unembed.W_U", &self.unembed, d_model, d_vocab)
+    }
+
+    /// How many numbers these tensors hold; a tied unembedding counts once.
+    pub fn n_parameters(&self, config: &Config) -> usize {
+        let linear = |map: &Linear| map.w.elem_count() + map.b.elem_count();
+        let affine = |norm: &Option<Affine>| norm.as_ref().map_or(0, |norm| 2 * norm.w.elem_count());
+        let blocks: usize = self
+            .blocks
+            .iter()
+            .map(|block| {
+                let mlp = block.mlp.as_ref().map_or(0, |mlp| linear(&mlp.input) + linear(&mlp.output));
+                linear(&block.qkv) + linear(&block.out) + affine(&block.ln1) + affine(&block.ln2) + mlp
+            })
+            .sum();
+        config.d_vocab * config.d_model + config.n_ctx * config.d_model + blocks + affine(&self.ln_final)
+    }
+
+    /// The same weights in another float type.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the tensor library cannot convert.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Weights> {
+        let tensor = |t: &Tensor| -> Result<Tensor> { Ok(t.to_dtype(dtype)?) };
+        let linear =
+            |map: &Linear| -> Result<Linear> { Ok(Linear { w: tensor(&map.w)?, b: tensor(&map.b)? }) };
+        let affine = |norm: &Option<Affine>| -> Result<Option<Affine>> {
+            norm.as_ref().map(|n| Ok(Affine { w: tensor(&n.w)?, b: tensor(&n.b)? })).transpose()
+        };
+        let block = |block: &BlockWeights| -> Result<BlockWeights> {
+            let mlp = block.mlp.as_ref();
+            Ok(BlockWeights {
+                ln1: affine(&block.ln1)?,
+                qkv: linear(&block.qkv)?,
+                out: linear(&block.out)?,
+                ln2: affine(&block.ln2)?,
+                mlp: mlp
+                    .map(|mlp| -> Result<MlpWeights> {
+                        Ok(MlpWeights { input: linear(&mlp.input)?, output: linear(&mlp.output)? })
+                    })
+                    .transpose()?,
+            })
+        };
+        Ok(Weights {
+            embed: tensor(&self.embed)?,
+            pos_embed: tensor(&self.pos_embed)?,
+            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
+            ln_final: affine(&self.ln_final)?,
+            unembed: linear(&self.unembed)?,
+        })
+    }
+}
+
+fn shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    if tensor.dims() == expected {
+        return Ok(());
+    }
+    let (expected, found) = (expected.to_vec(), tensor.dims().to_vec());
+    Err(Error::WeightShape { name: name.to_owned(), expected, found })
+}
+
+fn linear(name: &str, map: &Linear, d_in: usize, d_out: usize) -> Result<()> {
+    shape(name, &map.w, &[d_in, d_out])?;
+    shape(&format!("{name} (its bias)"), &map.b, &[d_out])
+}
+
+fn affine(name: &str, norm: Option<&Affine>, d_model: usize) -> Result<()> {
+    let Some(norm) = norm else { return Ok(()) };
+    shape(&format!("{name}.w"), &norm.w, &[d_model])?;
+    shape(&format!("{name}.b"), &norm.b, &[d_model])
 }

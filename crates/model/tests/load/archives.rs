@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
+use microtome_model::Error;
 use microtome_model::archive::{StoredDtype, TensorArchive};
-use microtome_model::error::Error;
 use safetensors::tensor::Dtype;
 
 use crate::fixtures::*;

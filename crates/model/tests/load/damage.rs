@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
+use microtome_model::Result;
 use microtome_model::archive::TensorArchive;
-use microtome_model::error::Result;
 use proptest::prelude::*;
 
 use crate::fixtures::*;

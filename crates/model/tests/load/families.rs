@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use microtome_model::config::Activation;
-use microtome_model::error::Error;
+use microtome_model::Activation;
+use microtome_model::Error;
 use microtome_model::load::{LoadOptions, Loaded, load};
 use microtome_model::weight_hash::canonical_tensors;
 use safetensors::tensor::Dtype;

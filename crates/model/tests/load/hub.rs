@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use microtome_model::error::Error;
+use microtome_model::Error;
 use microtome_model::hub::{DownloadProgress, Hub, HubError, HubSettings};
 use microtome_model::load::{LoadOptions, load};
 

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use microtome_model::error::Error;
+use microtome_model::Error;
 use microtome_model::tokenizer::{END_OF_TEXT, Tokenizer};
 
 use crate::fixtures::{message, p_dict, p_int, p_str, shakespeare};

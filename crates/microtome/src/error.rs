@@ -1,0 +1,152 @@
+//! What can go wrong between a question and its answer.
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in an experiment.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model, its files or its tokenizer.
+    #[error(transparent)]
+    Model(#[from] microtome_model::Error),
+    /// A picture could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] crate::plot::PlotError),
+    /// A name that is no metric.
+    #[error("metric `{name}` not found; did you mean `{nearest}`? There are: {known}")]
+    UnknownMetric {
+        /// The name.
+        name: String,
+        /// The nearest there is.
+        nearest: String,
+        /// All there are.
+        known: String,
+    },
+    /// Text for a model that has no tokenizer.
+    #[error(
+        "this model has no tokenizer, so it cannot read {text:?}; give token ids, for example [84, 55, 23]"
+    )]
+    NoTokenizer {
+        /// The text.
+        text: String,
+    },
+    /// A metric that needs tokens nobody gave.
+    #[error("metric `{metric}` needs {what}; give {example}")]
+    MissingTokens {
+        /// The metric.
+        metric: &'static str,
+        /// What is missing.
+        what: &'static str,
+        /// How to give it.
+        example: &'static str,
+    },
+    /// A method that needs something the experiment does not say.
+    #[error("{what} is missing; {hint}")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Prompts that must align and do not.
+    #[error(
+        "the two prompts must have the same number of tokens so that positions align; they have {} and {}:\n  {}\n  {}\nchange one until they do",
+        first.len(), second.len(), show(first), show(second)
+    )]
+    LengthsDiffer {
+        /// Tokens of the first.
+        first: Vec<String>,
+        /// Tokens of the second.
+        second: Vec<String>,
+    },
+    /// Prompts of a sweep over positions that differ in length.
+    #[error(
+        "a sweep over positions needs prompts of one length; prompt {index} has {found} tokens, the first has {expected}"
+    )]
+    PositionsDiffer {
+        /// Which prompt.
+        index: usize,
+        /// Its length.
+        found: usize,
+        /// Length of the first.
+        expected: usize,
+    },
+    /// A prompt past the model's context, with its tokens.
+    #[error(
+        "the prompt is {} tokens long, this model takes at most {n_ctx}; it would have to end after {:?}",
+        tokens.len(), tokens[..*n_ctx].iter().rev().take(8).rev().cloned().collect::<String>()
+    )]
+    PromptTooLong {
+        /// All its tokens.
+        tokens: Vec<String>,
+        /// The longest prompt there is.
+        n_ctx: usize,
+    },
+    /// A component written in a way that means none.
+    #[error(
+        "`{text}` is no component; write a head as 8.11 or L8H11, an MLP as m3, an attention layer as a3, a neuron as L3N120"
+    )]
+    BadComponent {
+        /// What was written.
+        text: String,
+    },
+    /// A component that does not exist.
+    #[error("{component} does not exist: {limit}")]
+    NoSuchComponent {
+        /// The component.
+        component: String,
+        /// What there is.
+        limit: String,
+    },
+    /// A change that makes no sense for a component.
+    #[error("`{change}` changes an attention pattern and {component} has none; use zero, mean or resample")]
+    NotForComponent {
+        /// The change.
+        change: &'static str,
+        /// The component.
+        component: String,
+    },
+    /// A site that cannot be swept this way.
+    #[error("site `{site}` cannot be patched by {by}; {hint}")]
+    SiteAndSweep {
+        /// The site.
+        site: &'static str,
+        /// The sweep.
+        by: &'static str,
+        /// What can.
+        hint: &'static str,
+    },
+    /// The model gave NaN or infinity.
+    #[error(
+        "{what} gave logits that are not finite; a value was changed to something the model cannot compute with"
+    )]
+    NotFinite {
+        /// Which run.
+        what: String,
+    },
+    /// An experiment that was stopped before anything was finished.
+    #[error("stopped before the first result was finished; nothing to show")]
+    StoppedEarly,
+    /// A file of prompts that cannot be read.
+    #[error("cannot read prompts from `{path}`: {reason}")]
+    BadPairs {
+        /// The file.
+        path: String,
+        /// Why, and what was expected.
+        reason: String,
+    },
+    /// A sampling setting out of range.
+    #[error("{name} is {value}; expected {expected}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What fits.
+        expected: &'static str,
+    },
+}
+
+fn show(tokens: &[String]) -> String {
+    tokens.iter().map(|token| format!("[{}]", token.replace('\n', "\\n"))).collect()
+}

@@ -1,0 +1,196 @@
+//! The one vocabulary: an [`Experiment`] is data, running it gives a [`Record`](crate::Record).
+//!
+//! Command-line flags, REST bodies and the web page all build this; what it means stands here and in
+//! the method files alone.
+
+use std::sync::atomic::AtomicBool;
+
+use microtome_model::Processing;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::method::{ablate::Ablate, edit::EditRun, generate::Generate, patch::Patch};
+use crate::metric::{MetricId, Needs};
+use crate::record::{Record, Results};
+use crate::text_model::{Answer, Bos, Text, TextModel, Tokens};
+
+/// A question about a model, complete enough to be asked again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// A path or a Hugging Face id.
+    pub model: String,
+    /// How the weights are processed.
+    #[serde(default)]
+    pub weights: Processing,
+    /// Whether BOS is prepended to text.
+    #[serde(default)]
+    pub bos: Bos,
+    /// The prompts asked about.
+    pub prompts: Vec<Prompt>,
+    /// What is done with them.
+    pub method: Method,
+    /// What is measured. Empty: what the prompts' answers allow, see [`Experiment::metrics`].
+    #[serde(default)]
+    pub metrics: Vec<MetricId>,
+    /// The position metrics are read at; the last where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<usize>,
+    /// Seed of everything random.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// A prompt with what should, and should not, follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompt {
+    /// The prompt; of a pair, the clean one.
+    pub clean: Text,
+    /// The other prompt of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt: Option<Text>,
+    /// Right answers, one token each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
+    /// Wrong answers, one token each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrong_answers: Vec<Answer>,
+}
+
+/// What is done with the prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Components are cut out and what they were worth is measured.
+    Ablate(Ablate),
+    /// Activations of one prompt are put into the run of another.
+    Patch(Patch),
+    /// Named hooks are edited.
+    Edit(EditRun),
+    /// Text is generated, with and without components.
+    Generate(Generate),
+}
+
+/// How a run is watched and bounded.
+pub struct Watch<'a> {
+    /// Set to true by anyone, stops the run; what is finished is kept.
+    pub cancel: &'a AtomicBool,
+    /// Told how many runs are done, of how many.
+    pub progress: &'a mut dyn FnMut(usize, usize),
+    /// About how many bytes of activations may be held at once.
+    pub memory_budget: usize,
+}
+
+impl Experiment {
+    /// Runs the experiment on a model already loaded.
+    ///
+    /// # Errors
+    /// Anything in it that does not exist or fit. Stopped by `watch`, it returns what was finished.
+    pub fn run(&self, model: &TextModel, watch: &mut Watch) -> Result<Record> {
+        let started = std::time::Instant::now();
+        let results = self.results(model, watch)?;
+        Ok(Record::new(self.clone(), results, model, started.elapsed()))
+    }
+
+    /// The same to the end, without being watched.
+    ///
+    /// # Errors
+    /// As [`Experiment::run`].
+    pub fn run_quietly(&self, model: &TextModel) -> Result<Record> {
+        let never = AtomicBool::new(false);
+        self.run(
+            model,
+            &mut Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: DEFAULT_BUDGET },
+        )
+    }
+
+    fn results(&self, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+        if self.prompts.is_empty() {
+            return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
+        }
+        match &self.method {
+            Method::Ablate(ablate) => ablate.run(self, model, watch),
+            Method::Patch(patch) => patch.run(self, model, watch),
+            Method::Edit(edit) => edit.run(self, model, watch),
+            Method::Generate(generate) => generate.run(self, model, watch),
+        }
+    }
+
+    /// The metrics to measure: those named, or else the logit difference where every prompt has wrong
+    /// answers, and probability, rank and margin where it has answers, and entropy and KL always.
+    ///
+    /// # Errors
+    /// [`Error::MissingTokens`] for a named metric whose tokens are not given.
+    pub fn metrics(&self) -> Result<Vec<MetricId>> {
+        let answers = self.prompts.iter().all(|prompt| !prompt.answers.is_empty());
+        let wrong = self.prompts.iter().all(|prompt| !prompt.wrong_answers.is_empty());
+        if self.metrics.is_empty() {
+            let mut names = vec![];
+            if answers && wrong {
+                names.push("logit_diff");
+            }
+            if answers {
+                names.extend(["prob", "rank", "margin"]);
+            }
+            names.extend(["entropy", "kl"]);
+            return names.into_iter().map(MetricId::named).collect();
+        }
+        for metric in &self.metrics {
+            let missing = |what, example| Err(Error::MissingTokens { metric: metric.name(), what, example });
+            match metric.needs() {
+                Needs::Answers | Needs::Both if !answers => {
+                    return missing(
+                        "an answer for every prompt",
+                        "a target, for example --target \" Paris\"",
+                    );
+                }
+                Needs::Both if !wrong => {
+                    return missing("a wrong answer for every prompt", "one, for example --foil \" Rome\"");
+                }
+                _ => {}
+            }
+        }
+        Ok(self.metrics.clone())
+    }
+
+    /// Every prompt in tokens.
+    pub(crate) fn cases(&self, model: &TextModel) -> Result<Vec<Case>> {
+        let case = |prompt: &Prompt| -> Result<Case> {
+            let clean = model.tokens(&prompt.clean, self.bos)?;
+            let ids = |answers: &[Answer], role| {
+                answers.iter().map(|answer| model.answer(answer, role)).collect::<Result<Vec<u32>>>()
+            };
+            Ok(Case {
+                clean,
+                answers: ids(&prompt.answers, "target")?,
+                wrong: ids(&prompt.wrong_answers, "wrong answer")?,
+            })
+        };
+        self.prompts.iter().map(case).collect()
+    }
+
+    /// The corrupt prompt of a pair in tokens, as long as the clean one.
+    pub(crate) fn corrupt(&self, index: usize, clean: &Tokens, model: &TextModel) -> Result<Tokens> {
+        let corrupt = self.prompts[index].corrupt.as_ref().ok_or(Error::Missing {
+            what: "the corrupt prompt",
+            hint: "give each prompt a corrupt one of the same number of tokens, for example with --corrupt",
+        })?;
+        let corrupt = model.tokens(corrupt, self.bos)?;
+        if corrupt.ids.len() != clean.ids.len() {
+            return Err(Error::LengthsDiffer { first: clean.labels.clone(), second: corrupt.labels });
+        }
+        Ok(corrupt)
+    }
+}
+
+/// The memory budget where nobody names one.
+pub const DEFAULT_BUDGET: usize = 512 << 20;
+
+/// One prompt in tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub clean: Tokens,
+    pub answers: Vec<u32>,
+    pub wrong: Vec<u32>,
+}

@@ -1,0 +1,307 @@
+//! Metrics of many runs: rows of logits come in from the lanes engine, numbers stay.
+//!
+//! A [`Meter`] knows which positions its metrics need. Every row of logits is reduced to one number per
+//! metric the moment it arrives, rows in parallel; what a lane does not report is its base's.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use microtome_model::{Lane, LaneEvent, LaneOptions, LaneRun, Model, Positions, Tensor, Work, with_rows};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::experiment::Watch;
+use crate::metric::{Compares, MetricId, Over, Row, log_sum_exp};
+
+/// A prompt whose lanes are measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub tokens: Vec<u32>,
+    pub answers: Vec<u32>,
+    pub wrong: Vec<u32>,
+}
+
+/// What to measure, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    pub metrics: Vec<MetricId>,
+    /// The position metrics are read at; the last where `None`.
+    pub read_at: Option<usize>,
+}
+
+/// The numbers of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    /// One per metric.
+    pub values: Vec<f64>,
+    /// Most probable next tokens at the position read.
+    pub top: Vec<(u32, f64)>,
+}
+
+/// The numbers of all runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    /// By prompt: the unedited run.
+    pub bases: Vec<Option<Reading>>,
+    /// By lane; `None` where the run was stopped before it was finished.
+    pub lanes: Vec<Option<Reading>>,
+}
+
+/// How many most probable tokens are kept of a run.
+const TOP: usize = 10;
+
+impl Meter {
+    /// The positions whose logits are needed.
+    pub fn read(&self) -> Positions {
+        match (self.metrics.iter().any(|metric| metric.over() != Over::Position), self.read_at) {
+            (true, _) => Positions::All,
+            (false, None) => Positions::Last,
+            (false, Some(pos)) => Positions::At(vec![pos]),
+        }
+    }
+
+    /// Runs lanes and measures every one. `subjects` are the base prompts.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] where a run gives NaN or infinity; what the lanes engine refuses.
+    pub fn run(
+        &self,
+        model: &Model,
+        subjects: &[Subject],
+        lanes: &[Lane],
+        watch: &mut Watch,
+    ) -> Result<(Measured, Work)> {
+        for subject in subjects {
+            if let Some(pos) = self.read_at {
+                Positions::At(vec![pos]).resolve(subject.tokens.len())?;
+            }
+        }
+        let prompts: Vec<&[u32]> = subjects.iter().map(|subject| &subject.tokens[..]).collect();
+        let run = LaneRun::new(model, &prompts, lanes, &self.read())?;
+        let mut state = State {
+            meter: self,
+            subjects,
+            lanes,
+            bases: HashMap::new(),
+            open: HashMap::new(),
+            out: Measured { bases: vec![None; subjects.len()], lanes: vec![None; lanes.len()] },
+        };
+        let total = lanes.len();
+        let options = LaneOptions { memory_budget: watch.memory_budget, cancel: Some(watch.cancel) };
+        (watch.progress)(0, total);
+        let work = run.run(&options, |event| -> Result<ControlFlow<()>> {
+            match event {
+                LaneEvent::Base { prompt, positions, logits } => state.base(prompt, positions, logits)?,
+                LaneEvent::Rows { rows, logits } => state.rows(rows, logits)?,
+                LaneEvent::Finished { lanes } => {
+                    let done = lanes.end;
+                    lanes.for_each(|lane| state.finish(lane));
+                    (watch.progress)(done, total);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((state.out, work))
+    }
+
+    /// Measures one unedited run from its logits at all of [`Meter::read`]'s positions.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] where they hold NaN or infinity.
+    pub fn of_logits(&self, subject: &Subject, logits: &Tensor) -> Result<Reading> {
+        let positions = self.read().resolve(subject.tokens.len())?;
+        let base = self.base_rows(subject, &positions, logits)?;
+        Ok(Reading { values: self.finish(subject, base.sums()), top: base.top })
+    }
+
+    fn position(&self, subject: &Subject) -> usize {
+        self.read_at.unwrap_or(subject.tokens.len() - 1)
+    }
+
+    /// Whether a metric takes in this position.
+    fn covers(&self, metric: MetricId, subject: &Subject, pos: usize) -> bool {
+        match metric.over() {
+            Over::Position => pos == self.position(subject),
+            Over::Every => true,
+            Over::Predicting => pos + 1 < subject.tokens.len(),
+        }
+    }
+
+    fn count(&self, metric: MetricId, subject: &Subject) -> usize {
+        match metric.over() {
+            Over::Position => 1,
+            Over::Every => subject.tokens.len(),
+            Over::Predicting => subject.tokens.len() - 1,
+        }
+    }
+
+    /// From sums over positions to the metrics. A prompt of one token predicts nothing: NaN.
+    fn finish(&self, subject: &Subject, sums: Vec<f64>) -> Vec<f64> {
+        let of = |(metric, sum): (&MetricId, f64)| metric.finish(sum / self.count(*metric, subject) as f64);
+        self.metrics.iter().zip(sums).map(of).collect()
+    }
+
+    /// Every metric at one position; 0 where a metric does not take the position in.
+    fn measure(&self, subject: &Subject, pos: usize, row: &Row) -> Vec<f64> {
+        let of = |metric: &MetricId| match self.covers(*metric, subject, pos) {
+            true => metric.row(row),
+            false => 0.0,
+        };
+        self.metrics.iter().map(of).collect()
+    }
+
+    fn base_rows(&self, subject: &Subject, positions: &[usize], logits: &Tensor) -> Result<BaseRows> {
+        let d_vocab = logits.dim(1).map_err(microtome_model::Error::from)?;
+        let rows = with_rows(logits, <[f32]>::to_vec)?;
+        let log_z: Vec<f64> = rows.par_chunks(d_vocab).map(log_sum_exp).collect();
+        if log_z.iter().any(|z| !z.is_finite()) {
+            return Err(Error::NotFinite { what: "the unedited run".to_owned() });
+        }
+        let row = |i: usize| {
+            let logits = &rows[i * d_vocab..(i + 1) * d_vocab];
+            Row {
+                logits,
+                log_z: log_z[i],
+                original: logits,
+                original_log_z: log_z[i],
+                answers: &subject.answers,
+                wrong: &subject.wrong,
+                next: subject.tokens.get(positions[i] + 1).copied(),
+            }
+        };
+        let values = (0..positions.len())
+            .into_par_iter()
+            .map(|i| self.measure(subject, positions[i], &row(i)))
+            .collect();
+        let top = positions.iter().position(|&pos| pos == self.position(subject)).map(|i| top(&row(i)));
+        let original = self.metrics.iter().any(|metric| metric.compares() == Compares::Original);
+        Ok(BaseRows {
+            index_of: positions.iter().enumerate().map(|(i, &pos)| (pos, i)).collect(),
+            values,
+            top: top.unwrap_or_default(),
+            d_vocab,
+            logits: if original { rows } else { vec![] },
+            log_z,
+        })
+    }
+}
+
+/// The unedited run of a prompt, at the positions read.
+struct BaseRows {
+    index_of: HashMap<usize, usize>,
+    /// By position read: one number per metric.
+    values: Vec<Vec<f64>>,
+    top: Vec<(u32, f64)>,
+    d_vocab: usize,
+    /// `[positions, d_vocab]`; empty where no metric compares with them.
+    logits: Vec<f32>,
+    log_z: Vec<f64>,
+}
+
+/// A lane some of whose rows have come.
+struct Open {
+    /// Sums over positions: the base's, with each row that came put in place of the base's.
+    sums: Vec<f64>,
+    top: Vec<(u32, f64)>,
+}
+
+struct State<'a> {
+    meter: &'a Meter,
+    subjects: &'a [Subject],
+    lanes: &'a [Lane],
+    bases: HashMap<usize, BaseRows>,
+    open: HashMap<usize, Open>,
+    out: Measured,
+}
+
+impl State<'_> {
+    fn base(&mut self, prompt: usize, positions: &[usize], logits: &Tensor) -> Result<()> {
+        let subject = &self.subjects[prompt];
+        let base = self.meter.base_rows(subject, positions, logits)?;
+        self.out.bases[prompt] =
+            Some(Reading { values: self.meter.finish(subject, base.sums()), top: base.top.clone() });
+        self.bases.insert(prompt, base);
+        Ok(())
+    }
+
+    fn rows(&mut self, rows: &[(usize, usize)], logits: &Tensor) -> Result<()> {
+        let (meter, subjects, lanes, bases) = (self.meter, self.subjects, self.lanes, &self.bases);
+        type Measured = (Vec<f64>, Option<Vec<(u32, f64)>>);
+        let measured: Vec<Option<Measured>> = with_rows(logits, |values| {
+            let d_vocab = values.len() / rows.len();
+            let measure = |(&(lane, pos), logits): (&(usize, usize), &[f32])| {
+                let prompt = lanes[lane].prompt;
+                let (subject, base) = (&subjects[prompt], &bases[&prompt]);
+                let index = base.index_of[&pos];
+                let log_z = log_sum_exp(logits);
+                if !log_z.is_finite() {
+                    return None;
+                }
+                let original = match base.logits.is_empty() {
+                    true => logits,
+                    false => &base.logits[index * base.d_vocab..(index + 1) * base.d_vocab],
+                };
+                let row = Row {
+                    logits,
+                    log_z,
+                    original,
+                    original_log_z: base.log_z[index],
+                    answers: &subject.answers,
+                    wrong: &subject.wrong,
+                    next: subject.tokens.get(pos + 1).copied(),
+                };
+                let top = (pos == meter.position(subject)).then(|| top(&row));
+                Some((meter.measure(subject, pos, &row), top))
+            };
+            rows.par_iter().zip(values.par_chunks(d_vocab)).map(measure).collect()
+        })?;
+        for (&(lane, pos), measured) in rows.iter().zip(measured) {
+            let Some((values, top)) = measured else {
+                return Err(Error::NotFinite { what: format!("edited run {lane}") });
+            };
+            let base = &self.bases[&self.lanes[lane].prompt];
+            let open =
+                self.open.entry(lane).or_insert_with(|| Open { sums: base.sums(), top: base.top.clone() });
+            let replaced = &base.values[base.index_of[&pos]];
+            for ((sum, new), old) in open.sums.iter_mut().zip(values).zip(replaced) {
+                *sum += new - old;
+            }
+            if let Some(top) = top {
+                open.top = top;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, lane: usize) {
+        let prompt = self.lanes[lane].prompt;
+        let base = &self.bases[&prompt];
+        let open =
+            self.open.remove(&lane).unwrap_or_else(|| Open { sums: base.sums(), top: base.top.clone() });
+        let values = self.meter.finish(&self.subjects[prompt], open.sums);
+        self.out.lanes[lane] = Some(Reading { values, top: open.top });
+    }
+}
+
+impl BaseRows {
+    /// Sums over the positions, one per metric.
+    fn sums(&self) -> Vec<f64> {
+        let n_metrics = self.values.first().map_or(0, Vec::len);
+        (0..n_metrics).map(|m| self.values.iter().map(|row| row[m]).sum()).collect()
+    }
+}
+
+/// The most probable tokens of a row, most probable first; ties by id.
+fn top(row: &Row) -> Vec<(u32, f64)> {
+    let count = TOP.min(row.logits.len());
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (id, &logit) in row.logits.iter().enumerate() {
+        if best.len() == count && best.last().is_some_and(|&(least, _)| logit <= least) {
+            continue;
+        }
+        let at = best.partition_point(|&(other, _)| other >= logit);
+        best.insert(at, (logit, id as u32));
+        best.truncate(count);
+    }
+    best.into_iter().map(|(_, id)| (id, row.prob(id))).collect()
+}

@@ -1,0 +1,210 @@
+//! Ablation: replace a component's output or attention pattern and see what the answer loses.
+//!
+//! A sweep cuts every head (or layer, or neuron) by itself; [`Targets::Together`] cuts several in one
+//! run. The effect is `edited - original`, so a component the answer needs has a negative effect on
+//! the answer's probability.
+
+use microtome_model::{Edit, Hook, Positions, Site};
+use serde::{Deserialize, Serialize};
+
+use super::change::{Replacement, Sources};
+use super::sweep::{self, Captions};
+use crate::component::Component;
+use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Watch};
+use crate::measure::Subject;
+use crate::record::{Axis, Results};
+use crate::text_model::TextModel;
+
+/// An ablation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ablate {
+    /// What is cut.
+    pub targets: Targets,
+    /// What takes its place.
+    pub with: Replacement,
+    /// At which positions (queries, for a pattern).
+    #[serde(default)]
+    pub at: Positions,
+}
+
+/// What an ablation cuts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Targets {
+    /// Every head by itself.
+    Heads,
+    /// Every attention layer by itself.
+    AttentionLayers,
+    /// Every MLP by itself.
+    Mlps,
+    /// Every neuron of these layers by itself; of all layers where the list is empty.
+    Neurons(Vec<usize>),
+    /// These, all in one run.
+    Together(Vec<Component>),
+}
+
+impl Ablate {
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
+        let (cells, axes) = self.cells(model)?;
+        let hooks = self.hooks(&cells)?;
+        let cases = experiment.cases(model)?;
+        let shared = Sources::shared(&self.with, experiment, model, &hooks)?;
+        let swept = sweep::run(experiment, model, watch, cells.len(), |prompt| {
+            let case = &cases[prompt];
+            let sources = shared.for_prompt(&self.with, experiment, model, (prompt, case), &hooks)?;
+            let edits = cells
+                .iter()
+                .map(|parts| {
+                    parts
+                        .iter()
+                        .map(|part| self.edit(*part, &sources, experiment.seed))
+                        .collect::<Result<_>>()
+                })
+                .collect::<Result<_>>()?;
+            let subject = Subject {
+                tokens: case.clean.ids.clone(),
+                answers: case.answers.clone(),
+                wrong: case.wrong.clone(),
+            };
+            Ok((subject, edits))
+        })?;
+        let together = matches!(self.targets, Targets::Together(_));
+        let captions = Captions { axes, done: format!("when {} at {}", self.done(experiment), self.at) };
+        let prompts = swept
+            .bases
+            .iter()
+            .enumerate()
+            .map(|(i, base)| {
+                let edited = swept.cells[i].first().and_then(Option::as_ref).filter(|_| together);
+                let runs: Vec<_> = [("clean", Some(base)), ("ablated", edited)]
+                    .into_iter()
+                    .filter_map(|(name, reading)| Some((name, reading?)))
+                    .collect();
+                sweep::report(model, &cases[i], None, &swept.metrics, &runs)
+            })
+            .collect();
+        let mut notes = vec![format!("{} at {}", self.done(experiment), self.at)];
+        notes.extend(sweep::metric_notes(experiment, &swept.metrics));
+        Ok(Results {
+            prompts,
+            tables: sweep::change_tables(&swept, &captions, experiment.seed),
+            notes,
+            runs: swept.runs,
+            runs_wanted: swept.runs_wanted,
+            ..Default::default()
+        })
+    }
+
+    /// The components each run cuts, and the axes they lie along.
+    fn cells(&self, model: &TextModel) -> Result<(Vec<Vec<Component>>, Vec<Axis>)> {
+        let config = model.config();
+        let n_layers = config.n_layers;
+        let one = |part: Component| vec![part];
+        let (cells, axes): (Vec<Vec<Component>>, Vec<Axis>) = match &self.targets {
+            Targets::Heads => {
+                let heads = |layer| (0..config.n_heads).map(move |head| one(Component::Head { layer, head }));
+                let axes = vec![sweep::layer_axis("L", 0..n_layers), sweep::head_axis(config.n_heads)];
+                ((0..n_layers).flat_map(heads).collect(), axes)
+            }
+            Targets::AttentionLayers => {
+                let cells = (0..n_layers).map(|layer| one(Component::Attention { layer })).collect();
+                (cells, vec![sweep::layer_axis("a", 0..n_layers)])
+            }
+            Targets::Mlps => {
+                let cells = (0..n_layers).map(|layer| one(Component::Mlp { layer })).collect();
+                (cells, vec![sweep::layer_axis("m", 0..n_layers)])
+            }
+            Targets::Neurons(layers) => {
+                let layers: Vec<usize> =
+                    if layers.is_empty() { (0..n_layers).collect() } else { layers.clone() };
+                let d_mlp = config.d_mlp();
+                let neurons =
+                    |&layer: &usize| (0..d_mlp).map(move |neuron| one(Component::Neuron { layer, neuron }));
+                let labels = (0..d_mlp).map(|neuron| format!("N{neuron}")).collect();
+                let axes = vec![
+                    sweep::layer_axis("L", layers.iter().copied()),
+                    Axis { name: "neuron".to_owned(), labels },
+                ];
+                (layers.iter().flat_map(neurons).collect(), axes)
+            }
+            Targets::Together(parts) => (vec![parts.clone()], vec![]),
+        };
+        if cells.iter().all(Vec::is_empty) {
+            let hint = match config.mlp {
+                None => "this model has no MLPs; ablate heads",
+                Some(_) => "name at least one, for example 8.11",
+            };
+            return Err(Error::Missing { what: "a component to ablate", hint });
+        }
+        cells.iter().flatten().try_for_each(|part| part.check(config))?;
+        Ok((cells, axes))
+    }
+
+    fn hooks(&self, cells: &[Vec<Component>]) -> Result<Vec<Hook>> {
+        let mut hooks: Vec<Hook> = Vec::new();
+        for part in cells.iter().flatten() {
+            let hook = hook_of(*part, &self.with)?;
+            if !hooks.contains(&hook) {
+                hooks.push(hook);
+            }
+        }
+        Ok(hooks)
+    }
+
+    fn edit(&self, part: Component, sources: &Sources, seed: u64) -> Result<Edit> {
+        let hook = hook_of(part, &self.with)?;
+        Ok(edit_of(part, hook, sources, &self.with, seed).positions(self.at.clone()))
+    }
+
+    /// What was done, without where: `one head is set to 0`.
+    fn done(&self, experiment: &Experiment) -> String {
+        let what = match &self.targets {
+            Targets::Heads => "one head is".to_owned(),
+            Targets::AttentionLayers => "one attention layer is".to_owned(),
+            Targets::Mlps => "one MLP is".to_owned(),
+            Targets::Neurons(_) => "one neuron is".to_owned(),
+            Targets::Together(parts) => {
+                let names: Vec<String> = parts.iter().map(Component::to_string).collect();
+                format!("{} {}", names.join(", "), if parts.len() == 1 { "is" } else { "are" })
+            }
+        };
+        match self.with.is_pattern() {
+            true => {
+                let whose = what.trim_end_matches(" is").trim_end_matches(" are");
+                format!("{whose}: {}", self.with.describe(experiment))
+            }
+            false => format!("{what} {}", self.with.describe(experiment)),
+        }
+    }
+}
+
+/// Where a component is cut.
+pub(crate) fn hook_of(part: Component, with: &Replacement) -> Result<Hook> {
+    Ok(match (part, with.is_pattern()) {
+        (Component::Head { layer, .. }, false) => Site::Z.at(layer),
+        (Component::Head { layer, .. } | Component::Attention { layer }, true) => Site::Pattern.at(layer),
+        (Component::Attention { layer }, false) => Site::AttnOut.at(layer),
+        (Component::Mlp { layer }, false) => Site::MlpOut.at(layer),
+        (Component::Neuron { layer, .. }, false) => Site::MlpPost.at(layer),
+        (part, true) => {
+            return Err(Error::NotForComponent { change: with.name(), component: part.to_string() });
+        }
+    })
+}
+
+/// The edit that cuts a component at `hook`.
+pub(crate) fn edit_of(part: Component, hook: Hook, sources: &Sources, with: &Replacement, seed: u64) -> Edit {
+    let edit = Edit::new(hook, sources.change(with, hook, seed));
+    match part {
+        Component::Head { head, .. } => edit.units([head]),
+        Component::Neuron { neuron, .. } => edit.units([neuron]),
+        Component::Attention { .. } | Component::Mlp { .. } => edit,
+    }
+}

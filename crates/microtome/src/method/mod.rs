@@ -1,0 +1,8 @@
+//! Methods: one file each, every one a kind of data inside an [`Experiment`](crate::Experiment).
+
+pub mod ablate;
+pub mod change;
+pub mod edit;
+pub mod generate;
+pub mod patch;
+pub(crate) mod sweep;

@@ -1,0 +1,283 @@
+//! Activation patching: put activations of one prompt's run into the run of the other.
+//!
+//! Denoising runs the corrupt prompt and puts clean activations in, asking what is enough to restore
+//! the answer; noising runs the clean prompt and puts corrupt ones in, asking what is needed. Both are
+//! scaled the same way: recovery `(patched - corrupt) / (clean - corrupt)`, 1 = as the clean run.
+//!
+//! Meng et al. 2022 (causal tracing), Wang et al. 2022 (head outputs), Heimersheim and Nanda 2024.
+
+use std::collections::HashMap;
+
+use microtome_model::{Edit, Hook, Positions, RunOptions, Site, Tensor, Value};
+use serde::{Deserialize, Serialize};
+
+use super::sweep::{self, Captions};
+use crate::component::Component;
+use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Watch};
+use crate::measure::{Reading, Subject};
+use crate::record::{Axis, Results};
+use crate::text_model::{TextModel, Tokens};
+
+/// An activation patch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    /// Which activation.
+    pub site: Site,
+    /// How the patches are laid out.
+    pub by: By,
+    /// Which run is patched from which.
+    #[serde(default)]
+    pub direction: Direction,
+    /// Positions patched where the layout does not go through them.
+    #[serde(default)]
+    pub at: Positions,
+}
+
+/// How patches are laid out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Every head by itself; sites with heads.
+    Head,
+    /// Every head at every position (query, for a pattern) by itself.
+    HeadPosition,
+    /// Every layer by itself.
+    Layer,
+    /// Every layer at every position by itself.
+    LayerPosition,
+    /// These heads in one run; sites with heads.
+    Heads(Vec<Component>),
+    /// These layers in one run.
+    Layers(Vec<usize>),
+}
+
+/// Which run is patched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The corrupt run, with clean activations.
+    #[default]
+    Denoise,
+    /// The clean run, with corrupt activations.
+    Noise,
+}
+
+impl By {
+    fn name(&self) -> &'static str {
+        match self {
+            By::Head | By::Heads(_) => "head",
+            By::HeadPosition => "head and position",
+            By::Layer | By::Layers(_) => "layer",
+            By::LayerPosition => "layer and position",
+        }
+    }
+}
+
+/// What one run patches: a layer, some heads of it or all of it, some positions.
+#[derive(Debug, Clone)]
+struct Spot {
+    layer: usize,
+    head: Option<usize>,
+    at: Positions,
+}
+
+impl Patch {
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
+        self.check(model)?;
+        let cases = experiment.cases(model)?;
+        let corrupts = (0..cases.len())
+            .map(|i| experiment.corrupt(i, &cases[i].clean, model))
+            .collect::<Result<Vec<Tokens>>>()?;
+        let (cells, axes) = self.cells(model, &cases.iter().map(|case| &case.clean).collect::<Vec<_>>())?;
+        let mut hooks: Vec<Hook> = cells.iter().flatten().map(|spot| self.site.at(spot.layer)).collect();
+        hooks.sort_by_key(|hook| hook.layer);
+        hooks.dedup();
+
+        let meter = sweep::meter(experiment)?;
+        let mut others: Vec<Reading> = Vec::new();
+        let swept = sweep::run(experiment, model, watch, cells.len(), |prompt| {
+            let case = &cases[prompt];
+            let subject = |tokens: &Tokens| Subject {
+                tokens: tokens.ids.clone(),
+                answers: case.answers.clone(),
+                wrong: case.wrong.clone(),
+            };
+            let (patched, source) = match self.direction {
+                Direction::Denoise => (subject(&corrupts[prompt]), subject(&case.clean)),
+                Direction::Noise => (subject(&case.clean), subject(&corrupts[prompt])),
+            };
+            let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
+            let run = model.model().run(&source.tokens, &options)?;
+            others.push(meter.of_logits(&source, run.logits()?)?);
+            let values: HashMap<Hook, Tensor> =
+                hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect::<Result<_>>()?;
+            let edits = cells
+                .iter()
+                .map(|spots| spots.iter().map(|spot| self.edit(spot, &values)).collect())
+                .collect();
+            Ok((patched, edits))
+        })?;
+
+        let ends: Vec<(Reading, Reading)> = swept
+            .bases
+            .iter()
+            .zip(&others)
+            .map(|(base, other)| match self.direction {
+                Direction::Denoise => (base.clone(), other.clone()),
+                Direction::Noise => (other.clone(), base.clone()),
+            })
+            .collect();
+        let captions = Captions { axes, done: format!("when {}", self.done()) };
+        let prompts = ends
+            .iter()
+            .enumerate()
+            .map(|(i, (corrupt, clean))| {
+                let one = cells.len() == 1;
+                let patched = swept.cells[i].first().and_then(Option::as_ref).filter(|_| one);
+                let runs: Vec<_> = [("clean", Some(clean)), ("corrupt", Some(corrupt)), ("patched", patched)]
+                    .into_iter()
+                    .filter_map(|(name, reading)| Some((name, reading?)))
+                    .collect();
+                sweep::report(model, &cases[i], Some(corrupts[i].clone()), &swept.metrics, &runs)
+            })
+            .collect();
+        let mut notes = vec![self.done()];
+        notes.extend(sweep::metric_notes(experiment, &swept.metrics));
+        Ok(Results {
+            prompts,
+            tables: sweep::recovery_tables(&swept, &captions, experiment.seed, &ends),
+            notes,
+            runs: swept.runs,
+            runs_wanted: swept.runs_wanted,
+            ..Default::default()
+        })
+    }
+
+    fn check(&self, model: &TextModel) -> Result<()> {
+        self.site.at(0).check(model.config())?;
+        let by_head = matches!(self.by, By::Head | By::HeadPosition | By::Heads(_));
+        if by_head && !self.site.has_heads() {
+            return Err(Error::SiteAndSweep {
+                site: self.site.short_name(),
+                by: self.by.name(),
+                hint: "it has no heads; patch by layer or layer-position, or take site z, q, k, v or pattern",
+            });
+        }
+        if !self.site.in_block() {
+            return Err(Error::SiteAndSweep {
+                site: self.site.short_name(),
+                by: self.by.name(),
+                hint: "there is only one of it; take a site inside the blocks, for example resid_pre",
+            });
+        }
+        Ok(())
+    }
+
+    /// What each run patches, and the axes the runs lie along.
+    fn cells(&self, model: &TextModel, prompts: &[&Tokens]) -> Result<(Vec<Vec<Spot>>, Vec<Axis>)> {
+        let config = model.config();
+        let (n_layers, n_heads) = (config.n_layers, config.n_heads);
+        let first = prompts[0];
+        let positions = || -> Result<usize> {
+            let expected = first.ids.len();
+            match prompts.iter().position(|tokens| tokens.ids.len() != expected) {
+                Some(index) => {
+                    Err(Error::PositionsDiffer { index, found: prompts[index].ids.len(), expected })
+                }
+                None => Ok(expected),
+            }
+        };
+        let layers = || sweep::layer_axis("L", 0..n_layers);
+        let spot = |layer, head, at: Positions| vec![Spot { layer, head, at }];
+        Ok(match &self.by {
+            By::Head => {
+                let heads = |layer| (0..n_heads).map(move |head| (layer, head));
+                let cells = (0..n_layers).flat_map(heads);
+                let cells = cells.map(|(layer, head)| spot(layer, Some(head), self.at.clone())).collect();
+                (cells, vec![layers(), sweep::head_axis(n_heads)])
+            }
+            By::HeadPosition => {
+                let len = positions()?;
+                let mut cells = Vec::new();
+                for layer in 0..n_layers {
+                    for pos in 0..len {
+                        let at = |head| spot(layer, Some(head), Positions::At(vec![pos]));
+                        cells.extend((0..n_heads).map(at));
+                    }
+                }
+                (cells, vec![layers(), sweep::position_axis(first), sweep::head_axis(n_heads)])
+            }
+            By::Layer => {
+                let cells = (0..n_layers).map(|layer| spot(layer, None, self.at.clone())).collect();
+                (cells, vec![layers()])
+            }
+            By::LayerPosition => {
+                let len = positions()?;
+                let at = |layer| (0..len).map(move |pos| (layer, pos));
+                let cells = (0..n_layers).flat_map(at);
+                let cells = cells.map(|(layer, pos)| spot(layer, None, Positions::At(vec![pos]))).collect();
+                (cells, vec![layers(), sweep::position_axis(first)])
+            }
+            By::Heads(heads) => {
+                let mut spots = Vec::new();
+                for part in heads {
+                    part.check(config)?;
+                    let Component::Head { layer, head } = *part else {
+                        return Err(Error::BadComponent { text: part.to_string() });
+                    };
+                    spots.push(Spot { layer, head: Some(head), at: self.at.clone() });
+                }
+                (vec![spots], vec![])
+            }
+            By::Layers(list) => {
+                let spot = |&layer: &usize| Spot { layer, head: None, at: self.at.clone() };
+                for &layer in list {
+                    self.site.at(layer).check(config)?;
+                }
+                (vec![list.iter().map(spot).collect()], vec![])
+            }
+        })
+    }
+
+    fn edit(&self, spot: &Spot, values: &HashMap<Hook, Tensor>) -> Edit {
+        let hook = self.site.at(spot.layer);
+        let value = microtome_model::Change::Set(Value::Tensor(values[&hook].clone()));
+        let edit = Edit::new(hook, value).positions(spot.at.clone());
+        match spot.head {
+            Some(head) => edit.units([head]),
+            None => edit,
+        }
+    }
+
+    /// What was done, in words: `clean z of one head replaces the corrupt one at all positions`.
+    fn done(&self) -> String {
+        let (from, to) = match self.direction {
+            Direction::Denoise => ("clean", "corrupt"),
+            Direction::Noise => ("corrupt", "clean"),
+        };
+        let site = self.site.short_name();
+        let list = |names: Vec<String>| names.join(", ");
+        let (of, at) = match &self.by {
+            By::Head => ("of one head".to_owned(), self.at.to_string()),
+            By::HeadPosition => ("of one head".to_owned(), "one position".to_owned()),
+            By::Layer => ("of one layer".to_owned(), self.at.to_string()),
+            By::LayerPosition => ("of one layer".to_owned(), "one position".to_owned()),
+            By::Heads(heads) => (
+                format!("of {}", list(heads.iter().map(Component::to_string).collect())),
+                self.at.to_string(),
+            ),
+            By::Layers(layers) => {
+                let names = layers.iter().map(|layer| format!("L{layer}")).collect();
+                (format!("of {}", list(names)), self.at.to_string())
+            }
+        };
+        format!("the {from} {site} {of} replaces that of the {to} run at {at}")
+    }
+}

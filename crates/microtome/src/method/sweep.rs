@@ -1,0 +1,340 @@
+//! What sweeps share: cells to lanes, readings to tables.
+//!
+//! A sweep has cells (a head, a layer and position) and prompts; every pair is one lane. Tables hold
+//! means over prompts. A recovery over several prompts is the recovery of the mean,
+//! `(mean patched - mean corrupt) / (mean clean - mean corrupt)`, as the published figures take it.
+
+use microtome_model::{Edit, Lane};
+
+use crate::error::{Error, Result};
+use crate::experiment::{Case, Experiment, Watch};
+use crate::measure::{Measured, Meter, Reading, Subject};
+use crate::metric::{Compares, Metric, MetricId, Over};
+use crate::record::{
+    Axis, Basis, MetricValue, PromptReport, Quantity, RunReport, Table, TokenLabel, TokenProb,
+};
+use crate::stats::{Bootstrap, Spread, mean, standard_error};
+use crate::text_model::{TextModel, Tokens};
+
+/// Prompts whose lanes run together.
+const PROMPTS_AT_ONCE: usize = 16;
+
+/// All readings of a sweep.
+pub(crate) struct Swept {
+    pub metrics: Vec<MetricId>,
+    /// By prompt finished: the run that was edited.
+    pub bases: Vec<Reading>,
+    /// By prompt finished, by cell.
+    pub cells: Vec<Vec<Option<Reading>>>,
+    pub runs: usize,
+    pub runs_wanted: usize,
+}
+
+/// Runs every cell of every prompt. `subject_of` prepares a prompt (running what it needs of other
+/// prompts) and returns it with the edits of each cell.
+pub(crate) fn run(
+    experiment: &Experiment,
+    model: &TextModel,
+    watch: &mut Watch,
+    n_cells: usize,
+    mut subject_of: impl FnMut(usize) -> Result<(Subject, Vec<Vec<Edit>>)>,
+) -> Result<Swept> {
+    let meter = meter(experiment)?;
+    let n_prompts = experiment.prompts.len();
+    let runs_wanted = n_prompts * n_cells;
+    let mut swept =
+        Swept { metrics: meter.metrics.clone(), bases: vec![], cells: vec![], runs: 0, runs_wanted };
+    for first in (0..n_prompts).step_by(PROMPTS_AT_ONCE) {
+        let mut subjects = Vec::new();
+        let mut lanes = Vec::new();
+        for prompt in first..n_prompts.min(first + PROMPTS_AT_ONCE) {
+            let (subject, cells) = subject_of(prompt)?;
+            lanes.extend(cells.into_iter().map(|edits| Lane { prompt: prompt - first, edits }));
+            subjects.push(subject);
+        }
+        let done = swept.runs;
+        let (progress, cancel) = (&mut *watch.progress, watch.cancel);
+        let mut shifted = |finished: usize, _: usize| progress(done + finished, runs_wanted);
+        let mut inner = Watch { cancel, progress: &mut shifted, memory_budget: watch.memory_budget };
+        let (measured, _) = meter.run(model.model(), &subjects, &lanes, &mut inner)?;
+        if !swept.take(measured, n_cells) {
+            break;
+        }
+    }
+    // Of several prompts, keep those that are whole, so that means are over the same prompts everywhere.
+    let whole = swept.cells.iter().take_while(|cells| cells.iter().all(Option::is_some)).count();
+    let kept = whole.max(1);
+    swept.cells.truncate(kept);
+    swept.bases.truncate(kept);
+    swept.runs = swept.cells.iter().flatten().flatten().count();
+    if swept.bases.is_empty() || (swept.runs == 0 && n_cells > 0) {
+        return Err(Error::StoppedEarly);
+    }
+    Ok(swept)
+}
+
+/// The meter an experiment asks for.
+pub(crate) fn meter(experiment: &Experiment) -> Result<Meter> {
+    Ok(Meter { metrics: experiment.metrics()?, read_at: experiment.read_at })
+}
+
+impl Swept {
+    /// Adds a batch; whether all of it was finished.
+    fn take(&mut self, measured: Measured, n_cells: usize) -> bool {
+        let Measured { bases, lanes } = measured;
+        let mut lanes = lanes.into_iter();
+        let mut all = true;
+        for base in bases {
+            let cells: Vec<Option<Reading>> = lanes.by_ref().take(n_cells).collect();
+            let finished = cells.iter().flatten().count();
+            all &= finished == n_cells;
+            self.runs += finished;
+            if let Some(base) = base {
+                self.bases.push(base);
+                self.cells.push(cells);
+            }
+        }
+        all
+    }
+
+    fn values(&self, metric: usize, cell: usize) -> Option<Vec<f64>> {
+        self.cells.iter().map(|cells| cells[cell].as_ref().map(|reading| reading.values[metric])).collect()
+    }
+
+    fn base_values(&self, metric: usize) -> Vec<f64> {
+        self.bases.iter().map(|base| base.values[metric]).collect()
+    }
+}
+
+/// What a sweep's tables are called.
+pub(crate) struct Captions {
+    /// The axes; none for a single cell.
+    pub axes: Vec<Axis>,
+    /// What was done, after the metric's name: `when one head is set to 0 at the last position`.
+    pub done: String,
+}
+
+/// The change of every metric, and its value.
+pub(crate) fn change_tables(swept: &Swept, captions: &Captions, seed: u64) -> Vec<Table> {
+    let bootstrap = Bootstrap::new(swept.bases.len(), seed);
+    let mut tables = Vec::new();
+    for (m, metric) in swept.metrics.iter().enumerate() {
+        let base = swept.base_values(m);
+        if metric.compares() == Compares::Nothing {
+            let cells = |values: Vec<f64>| Linear(values.iter().zip(&base).map(|(v, b)| v - b).collect());
+            let baseline =
+                format!("edited - original; 0 = the unedited run, {}", quoted(mean(&base), &**metric));
+            let title = format!("Change in {} {}", metric.title(), captions.done);
+            tables.push(table(swept, (m, Quantity::Change), captions, title, baseline, &bootstrap, cells));
+        }
+        tables.push(value_table(swept, m, captions, &bootstrap));
+    }
+    tables
+}
+
+/// The recovery of every metric, and its value. `ends` are the corrupt and clean readings by prompt.
+pub(crate) fn recovery_tables(
+    swept: &Swept,
+    captions: &Captions,
+    seed: u64,
+    ends: &[(Reading, Reading)],
+) -> Vec<Table> {
+    let bootstrap = Bootstrap::new(swept.bases.len(), seed);
+    let mut tables = Vec::new();
+    for (m, metric) in swept.metrics.iter().enumerate() {
+        if metric.compares() == Compares::Nothing {
+            let (corrupt, clean): (Vec<f64>, Vec<f64>) =
+                ends.iter().map(|(corrupt, clean)| (corrupt.values[m], clean.values[m])).unzip();
+            let cells = |values: Vec<f64>| Ratio { values, corrupt: corrupt.clone(), clean: clean.clone() };
+            let baseline = format!(
+                "0 = corrupt run, {}; 1 = clean run, {}",
+                quoted(mean(&corrupt), &**metric),
+                quoted(mean(&clean), &**metric)
+            );
+            let title = format!("Recovery of {} {}", metric.title(), captions.done);
+            tables.push(table(swept, (m, Quantity::Recovery), captions, title, baseline, &bootstrap, cells));
+        }
+        tables.push(value_table(swept, m, captions, &bootstrap));
+    }
+    tables
+}
+
+fn value_table(swept: &Swept, m: usize, captions: &Captions, bootstrap: &Bootstrap) -> Table {
+    let metric = swept.metrics[m];
+    let title = format!("{} {}", capitalised(metric.title()), captions.done);
+    let baseline = match metric.compares() {
+        Compares::Original => "0 = no different from the unedited run".to_owned(),
+        Compares::Nothing => {
+            format!("the unedited run has {}", quoted(mean(&swept.base_values(m)), &*metric))
+        }
+    };
+    table(swept, (m, Quantity::Value), captions, title, baseline, bootstrap, Linear)
+}
+
+/// A number per cell that is computed from the cell's values over prompts.
+trait Cell {
+    /// The number over these prompts, `None` where it is not defined.
+    fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64>;
+    /// Its contribution by prompt, whose scatter gives the standard error.
+    fn by_prompt(&self) -> Vec<f64>;
+}
+
+/// The mean of one number per prompt.
+struct Linear(Vec<f64>);
+
+impl Cell for Linear {
+    fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64> {
+        let (sum, count) = prompts.fold((0.0, 0), |(sum, count), i| (sum + self.0[i], count + 1));
+        Some(sum / f64::from(count))
+    }
+    fn by_prompt(&self) -> Vec<f64> {
+        self.0.clone()
+    }
+}
+
+/// A recovery of means.
+struct Ratio {
+    values: Vec<f64>,
+    corrupt: Vec<f64>,
+    clean: Vec<f64>,
+}
+
+/// Where clean and corrupt differ by no more than this, there is nothing to recover.
+const NOTHING_TO_RECOVER: f64 = 1e-10;
+
+impl Cell for Ratio {
+    fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64> {
+        let mut sums = (0.0, 0.0, 0);
+        for i in prompts {
+            sums = (
+                sums.0 + self.values[i] - self.corrupt[i],
+                sums.1 + self.clean[i] - self.corrupt[i],
+                sums.2 + 1,
+            );
+        }
+        let (patched, whole, count) = sums;
+        (whole.abs() > NOTHING_TO_RECOVER * f64::from(count)).then(|| patched / whole)
+    }
+    fn by_prompt(&self) -> Vec<f64> {
+        let whole = mean(&self.clean) - mean(&self.corrupt);
+        self.values.iter().zip(&self.corrupt).map(|(v, c)| (v - c) / whole).collect()
+    }
+}
+
+fn table<C: Cell>(
+    swept: &Swept,
+    (m, quantity): (usize, Quantity),
+    captions: &Captions,
+    title: String,
+    baseline: String,
+    bootstrap: &Bootstrap,
+    cell_of: impl Fn(Vec<f64>) -> C,
+) -> Table {
+    let metric = swept.metrics[m];
+    let n_cells = swept.cells.first().map_or(0, Vec::len);
+    let n_prompts = swept.bases.len();
+    let mut values = Vec::with_capacity(n_cells);
+    let mut spread = Vec::new();
+    for index in 0..n_cells {
+        let cell = swept.values(m, index).map(&cell_of);
+        values.push(cell.as_ref().and_then(|cell| cell.over(&mut (0..n_prompts))));
+        if n_prompts > 1 {
+            spread.push(cell.filter(|_| values[index].is_some()).map(|cell| {
+                let of = |draw: &[u32]| cell.over(&mut draw.iter().map(|&i| i as usize)).unwrap_or(f64::NAN);
+                let (low, high) = bootstrap.interval(of);
+                Spread { stderr: standard_error(&cell.by_prompt()), low, high }
+            }));
+        }
+    }
+    Table {
+        metric: metric.name().to_owned(),
+        quantity,
+        title,
+        unit: match quantity {
+            Quantity::Recovery => "recovery".to_owned(),
+            _ => metric.unit().to_owned(),
+        },
+        baseline,
+        basis: Basis::Exact,
+        axes: captions.axes.clone(),
+        values,
+        spread,
+    }
+}
+
+/// One prompt with the runs named.
+pub(crate) fn report(
+    model: &TextModel,
+    case: &Case,
+    corrupt: Option<Tokens>,
+    metrics: &[MetricId],
+    runs: &[(&str, &Reading)],
+) -> PromptReport {
+    let label = |&id: &u32| TokenLabel { id, token: model.label(id) };
+    let run = |(name, reading): &(&str, &Reading)| RunReport {
+        name: (*name).to_owned(),
+        metrics: metrics
+            .iter()
+            .zip(&reading.values)
+            .map(|(metric, &value)| MetricValue {
+                metric: metric.name().to_owned(),
+                value,
+                unit: metric.unit().to_owned(),
+            })
+            .collect(),
+        top: reading.top.iter().map(|&(id, prob)| TokenProb { id, token: model.label(id), prob }).collect(),
+    };
+    PromptReport {
+        clean: case.clean.clone(),
+        corrupt,
+        answers: case.answers.iter().map(label).collect(),
+        wrong_answers: case.wrong.iter().map(label).collect(),
+        runs: runs.iter().map(run).collect(),
+    }
+}
+
+/// Where metrics are read, and what they mean, one line each.
+pub(crate) fn metric_notes(experiment: &Experiment, metrics: &[MetricId]) -> Vec<String> {
+    let position = match experiment.read_at {
+        Some(pos) => format!("position {pos}"),
+        None => "the last position".to_owned(),
+    };
+    let mut notes = Vec::new();
+    if metrics.iter().any(|metric| metric.over() == Over::Position) {
+        notes.push(format!("metrics are read at {position}"));
+    }
+    notes.extend(metrics.iter().map(|metric| format!("{}: {}", metric.name(), metric.describe())));
+    if experiment.prompts.len() > 1 {
+        notes.push(format!(
+            "means over {} prompts; intervals are 95 % bootstrap over prompts, 1000 resamples, seed {}",
+            experiment.prompts.len(),
+            experiment.seed
+        ));
+    }
+    notes
+}
+
+/// An axis of layers: `L0`, or `m0` and `a0` where whole layers are meant.
+pub(crate) fn layer_axis(prefix: &str, layers: impl IntoIterator<Item = usize>) -> Axis {
+    Axis { name: "layer".to_owned(), labels: layers.into_iter().map(|l| format!("{prefix}{l}")).collect() }
+}
+
+/// An axis of heads, `H0` and up.
+pub(crate) fn head_axis(n_heads: usize) -> Axis {
+    Axis { name: "head".to_owned(), labels: (0..n_heads).map(|h| format!("H{h}")).collect() }
+}
+
+/// An axis of positions, `token@position`.
+pub(crate) fn position_axis(tokens: &Tokens) -> Axis {
+    let labels = tokens.labels.iter().enumerate().map(|(pos, token)| format!("{token}@{pos}")).collect();
+    Axis { name: "position".to_owned(), labels }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn quoted(value: f64, metric: &dyn Metric) -> String {
+    format!("{value:.4} {}", metric.unit()).trim_end().to_owned()
+}

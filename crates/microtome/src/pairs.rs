@@ -1,0 +1,103 @@
+//! Files of prompt pairs.
+//!
+//! - JSON: `{"prompts": [{"clean", "corrupt", "answers": [..], "wrong_answers": [..]}]}`
+//! - CSV of the MIB and EAP benchmarks: columns `clean, corrupted, correct_idx, incorrect_idx` (token
+//!   ids, one or several separated by spaces or as a list), or `answer, wrong_answer` as text.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::experiment::Prompt;
+use crate::text_model::{Answer, Text};
+
+/// The prompts of a file, CSV where its name ends so, else JSON.
+///
+/// # Errors
+/// [`Error::BadPairs`] naming the file, the line, and what was expected.
+pub fn read_pairs(path: &Path) -> Result<Vec<Prompt>> {
+    let bad = |reason: String| Error::BadPairs { path: path.display().to_string(), reason };
+    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    let is_csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+    let prompts = if is_csv { from_csv(&text) } else { from_json(&text) }.map_err(bad)?;
+    match prompts.is_empty() {
+        true => Err(bad("it holds no prompts".to_owned())),
+        false => Ok(prompts),
+    }
+}
+
+fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        prompts: Vec<Prompt>,
+    }
+    let hint =
+        r#"expected {"prompts": [{"clean": .., "corrupt": .., "answers": [..], "wrong_answers": [..]}]}"#;
+    serde_json::from_str::<File>(text).map(|file| file.prompts).map_err(|e| format!("{e}; {hint}"))
+}
+
+fn from_csv(text: &str) -> std::result::Result<Vec<Prompt>, String> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let headers = reader.headers().map_err(|e| e.to_string())?.clone();
+    let column = |names: &[&str]| headers.iter().position(|header| names.contains(&header.trim()));
+    let clean = column(&["clean"]).ok_or_else(|| {
+        let found: Vec<&str> = headers.iter().collect();
+        format!("no column `clean`; found {}", found.join(", "))
+    })?;
+    let corrupt = column(&["corrupted", "corrupt"]);
+    let right_ids = column(&["correct_idx"]);
+    let wrong_ids = column(&["incorrect_idx"]);
+    let right = column(&["answer", "answers"]);
+    let wrong = column(&["wrong_answer", "wrong_answers"]);
+    let mut prompts = Vec::new();
+    for (index, record) in reader.records().enumerate() {
+        let line = index + 2;
+        let record = record.map_err(|e| format!("line {line}: {e}"))?;
+        let field = |column: Option<usize>| column.and_then(|c| record.get(c)).filter(|f| !f.is_empty());
+        let answers = |ids: Option<usize>,
+                       texts: Option<usize>|
+         -> std::result::Result<Vec<Answer>, String> {
+            match (field(ids), field(texts)) {
+                (Some(ids), _) => ids
+                    .split(|c: char| c.is_whitespace() || "[],;".contains(c))
+                    .filter(|part| !part.is_empty())
+                    .map(|part| {
+                        let id = part.parse().map_err(|_| format!("line {line}: `{part}` is no token id"))?;
+                        Ok(Answer::Id(id))
+                    })
+                    .collect(),
+                (None, Some(text)) => Ok(vec![Answer::Text(text.to_owned())]),
+                (None, None) => Ok(vec![]),
+            }
+        };
+        prompts.push(Prompt {
+            clean: Text::Text(record.get(clean).unwrap_or_default().to_owned()),
+            corrupt: field(corrupt).map(|text| Text::Text(text.to_owned())),
+            answers: answers(right_ids, right)?,
+            wrong_answers: answers(wrong_ids, wrong)?,
+        });
+    }
+    Ok(prompts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_give_the_same_prompts() {
+        let json = r#"{"prompts":[{"clean":"a, b","corrupt":"c","answers":[5],"wrong_answers":[6,7]}]}"#;
+        let csv = "clean,corrupted,correct_idx,incorrect_idx\n\"a, b\",c,5,\"[6, 7]\"\n";
+        assert_eq!(from_json(json).unwrap(), from_csv(csv).unwrap());
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_that_says_what_was_expected() {
+        assert!(from_json("{}").unwrap_err().contains("wrong_answers"));
+        assert!(from_json(r#"{"prompts":[{"clan":"a"}]}"#).unwrap_err().contains("clan"));
+        assert!(from_csv("text\nx\n").unwrap_err().contains("no column `clean`"));
+        assert!(from_csv("clean,correct_idx\nx,Mary\n").unwrap_err().contains("line 2"));
+    }
+}

@@ -1,0 +1,348 @@
+//! What an experiment found: tables with their units and baselines, and enough to run it again.
+
+use std::time::Duration;
+
+use microtome_model::{Config, Processing};
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::Experiment;
+use crate::method::generate::Generation;
+use crate::plot::{AxisLabels, Heatmap, ScaleKind};
+use crate::stats::Spread;
+use crate::text_model::{About, TextModel, Tokens};
+
+/// An experiment with its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The question.
+    pub experiment: Experiment,
+    /// The answer.
+    pub results: Results,
+    /// The model it was asked of.
+    pub model: ModelReport,
+    /// Version of microtome.
+    pub version: String,
+    /// Seconds the runs took, loading left out.
+    pub elapsed_secs: f64,
+}
+
+/// The model an answer is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// Where it came from.
+    pub about: About,
+    /// How its weights were processed.
+    pub weights: Processing,
+    /// Its sizes.
+    pub config: Config,
+    /// What stands in front of text.
+    pub bos: String,
+}
+
+/// Everything a method found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// The prompts in tokens, with the numbers of their unedited runs.
+    pub prompts: Vec<PromptReport>,
+    /// One table per metric and quantity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Table>,
+    /// Generated text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// What was done, where, and against which baseline, in words; and what a reader must know.
+    pub notes: Vec<String>,
+    /// Edited runs finished.
+    pub runs: usize,
+    /// Edited runs asked for; more than `runs` where the experiment was stopped.
+    pub runs_wanted: usize,
+}
+
+/// One prompt and its runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptReport {
+    /// The prompt.
+    pub clean: Tokens,
+    /// The other prompt of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt: Option<Tokens>,
+    /// Right answers.
+    pub answers: Vec<TokenLabel>,
+    /// Wrong answers.
+    pub wrong_answers: Vec<TokenLabel>,
+    /// Whole runs: `clean`, `corrupt`, `ablated`, `patched`, `edited`.
+    pub runs: Vec<RunReport>,
+}
+
+/// A token with what it is shown as.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLabel {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub token: String,
+}
+
+/// The numbers of one whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Which run.
+    pub name: String,
+    /// Value of each metric.
+    pub metrics: Vec<MetricValue>,
+    /// The ten most probable next tokens, most probable first.
+    pub top: Vec<TokenProb>,
+}
+
+/// A metric's value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricValue {
+    /// Name of the metric.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+}
+
+/// A token with its probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenProb {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub token: String,
+    /// Its probability.
+    pub prob: f64,
+}
+
+/// Which number of a metric a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// The metric of the edited run.
+    Value,
+    /// Edited minus original.
+    Change,
+    /// `(patched - corrupt) / (clean - corrupt)`.
+    Recovery,
+}
+
+/// Whether a table was measured by intervening or estimated by a derivative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Measured: the edited model was run.
+    Exact,
+    /// First-order estimate.
+    Estimate,
+}
+
+/// Numbers over one, two or three axes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Name of the metric.
+    pub metric: String,
+    /// Which number of it.
+    pub quantity: Quantity,
+    /// What a reader calls it.
+    pub title: String,
+    /// The unit.
+    pub unit: String,
+    /// What 0 (or 1) means.
+    pub baseline: String,
+    /// Measured or estimated.
+    pub basis: Basis,
+    /// The axes, slowest first.
+    pub axes: Vec<Axis>,
+    /// One value per cell, last axis fastest; `null` where not finished or not defined. Over several
+    /// prompts: of the mean.
+    pub values: Vec<Option<f64>>,
+    /// How sure each value is; empty for one prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Option<Spread>>,
+}
+
+/// A table's axis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Axis {
+    /// `layer`, `head`, `position`, `neuron`.
+    pub name: String,
+    /// One per step.
+    pub labels: Vec<String>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        experiment: Experiment,
+        results: Results,
+        model: &TextModel,
+        elapsed: Duration,
+    ) -> Record {
+        let bos = match (model.bos(), results.prompts.first().is_some_and(|p| p.clean.bos_prepended)) {
+            (Some(id), true) => format!("prepended: {}", model.label(id)),
+            (Some(_), false) => "not prepended".to_owned(),
+            (None, _) => "none: this model has no BOS".to_owned(),
+        };
+        Record {
+            experiment,
+            results,
+            model: ModelReport {
+                about: model.about().clone(),
+                weights: model.model().processing(),
+                config: model.config().clone(),
+                bos,
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            elapsed_secs: elapsed.as_secs_f64(),
+        }
+    }
+
+    /// The first table of a metric and quantity.
+    pub fn table(&self, metric: &str, quantity: Quantity) -> Option<&Table> {
+        self.results.tables.iter().find(|table| table.metric == metric && table.quantity == quantity)
+    }
+
+    /// Whether everything asked for was finished.
+    pub fn is_complete(&self) -> bool {
+        self.results.runs == self.results.runs_wanted
+    }
+
+    /// Where another record of the same experiment differs: each line names a number and both values.
+    /// Numbers count as equal within `tolerance` of the larger, or of 1 where both are small.
+    pub fn differences(&self, other: &Record, tolerance: f64) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.model.about.weight_hash != other.model.about.weight_hash {
+            let (a, b) = (&self.model.about.weight_hash, &other.model.about.weight_hash);
+            found.push(format!("weights differ: {a} against {b}"));
+        }
+        let value = |results: &Results| serde_json::to_value(results).expect("results are plain data");
+        compare("results", &value(&self.results), &value(&other.results), tolerance, &mut found);
+        found
+    }
+}
+
+fn compare(
+    path: &str,
+    a: &serde_json::Value,
+    b: &serde_json::Value,
+    tolerance: f64,
+    found: &mut Vec<String>,
+) {
+    use serde_json::Value;
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => {
+            let (x, y) = (x.as_f64().unwrap_or(f64::NAN), y.as_f64().unwrap_or(f64::NAN));
+            let scale = x.abs().max(y.abs()).max(1.0);
+            if !((x - y).abs() <= tolerance * scale) {
+                found.push(format!("{path}: {x} against {y}"));
+            }
+        }
+        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+            for (i, (x, y)) in x.iter().zip(y).enumerate() {
+                compare(&format!("{path}[{i}]"), x, y, tolerance, found);
+            }
+        }
+        (Value::Object(x), Value::Object(y)) if x.keys().eq(y.keys()) => {
+            for (key, x) in x {
+                compare(&format!("{path}.{key}"), x, &y[key], tolerance, found);
+            }
+        }
+        (a, b) if a == b => {}
+        (a, b) => found.push(format!("{path}: {a} against {b}")),
+    }
+}
+
+impl Table {
+    /// The cells with the largest absolute values, largest first, with their labels (`L8H11`).
+    pub fn strongest(&self, count: usize) -> Vec<(String, f64, Option<Spread>)> {
+        let mut cells: Vec<(usize, f64)> =
+            self.values.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))).collect();
+        cells.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        cells.truncate(count);
+        let spread = |i: usize| self.spread.get(i).copied().flatten();
+        cells.into_iter().map(|(i, value)| (self.label(i), value, spread(i))).collect()
+    }
+
+    /// What a cell is called: `L8H11`, `m3`, `L5 · Mary@10`.
+    pub fn label(&self, cell: usize) -> String {
+        let mut rest = cell;
+        let mut parts: Vec<(&str, &str)> = Vec::new();
+        for axis in self.axes.iter().rev() {
+            parts.push((&axis.name, &axis.labels[rest % axis.labels.len()]));
+            rest /= axis.labels.len();
+        }
+        parts.reverse();
+        let mut label = String::new();
+        for (name, text) in parts {
+            match name {
+                "head" | "neuron" | "layer" => label += text,
+                _ => {
+                    label += if label.is_empty() { "" } else { " " };
+                    label += text;
+                }
+            }
+        }
+        label
+    }
+
+    /// The table as a heatmap; three axes become two by joining the first with the last.
+    pub fn heatmap(&self, subtitle: &str) -> Heatmap {
+        let labels = |axis: &Axis| AxisLabels { name: axis.name.clone(), labels: axis.labels.clone() };
+        let one = || AxisLabels { name: String::new(), labels: vec![String::new()] };
+        let (rows, cols, values) = match &self.axes[..] {
+            [only] if only.name == "layer" => (labels(only), one(), self.values.clone()),
+            [only] => (one(), labels(only), self.values.clone()),
+            [first, second] => (labels(first), labels(second), self.values.clone()),
+            [layers, positions, heads] => {
+                let (n_positions, n_heads) = (positions.labels.len(), heads.labels.len());
+                let mut values = Vec::with_capacity(self.values.len());
+                let mut names = Vec::new();
+                for (l, layer) in layers.labels.iter().enumerate() {
+                    for (h, head) in heads.labels.iter().enumerate() {
+                        names.push(format!("{layer}{head}"));
+                        values.extend(
+                            (0..n_positions).map(|p| self.values[(l * n_positions + p) * n_heads + h]),
+                        );
+                    }
+                }
+                (AxisLabels { name: "head".to_owned(), labels: names }, labels(positions), values)
+            }
+            _ => (one(), one(), self.values.iter().take(1).copied().collect()),
+        };
+        let scale = match self.quantity {
+            Quantity::Value => ScaleKind::Sequential,
+            Quantity::Change | Quantity::Recovery => ScaleKind::Diverging,
+        };
+        Heatmap {
+            title: self.title.clone(),
+            subtitle: subtitle.to_owned(),
+            rows,
+            cols,
+            values,
+            unit: self.unit.clone(),
+            baseline: self.baseline.clone(),
+            scale,
+        }
+    }
+
+    /// The table as CSV, one line per cell: the axes, the value, and how sure it is.
+    pub fn csv_rows(&self) -> Vec<Vec<String>> {
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        (0..self.values.len())
+            .map(|cell| {
+                let mut indices = Vec::new();
+                let mut rest = cell;
+                for axis in self.axes.iter().rev() {
+                    indices.push(axis.labels[rest % axis.labels.len()].clone());
+                    rest /= axis.labels.len();
+                }
+                indices.reverse();
+                let spread = self.spread.get(cell).copied().flatten();
+                let of = |f: fn(Spread) -> f64| number(spread.map(f));
+                let tail = [number(self.values[cell]), of(|s| s.stderr), of(|s| s.low), of(|s| s.high)];
+                indices.into_iter().chain(tail).collect()
+            })
+            .collect()
+    }
+}

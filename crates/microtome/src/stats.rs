@@ -1,0 +1,91 @@
+//! Means over prompts, their standard errors and bootstrap intervals.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+/// How sure a mean over prompts is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Standard error of the mean (sample standard deviation over the root of the count).
+    pub stderr: f64,
+    /// Lower end of the 95 % bootstrap interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Resamples drawn for an interval.
+const RESAMPLES: usize = 1000;
+
+/// The arithmetic mean.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Standard error of a mean; 0 for fewer than two values.
+pub fn standard_error(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let m = mean(values);
+    let variance = values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (n - 1.0);
+    (variance / n).sqrt()
+}
+
+/// Which prompts each bootstrap resample draws, with replacement: the same for every cell of a table,
+/// so that cells can be compared.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    draws: Vec<Vec<u32>>,
+}
+
+impl Bootstrap {
+    /// Draws for `n` prompts.
+    pub fn new(n: usize, seed: u64) -> Bootstrap {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut draw = || ((u64::from(rng.next_u32()) * n as u64) >> 32) as u32;
+        Bootstrap { draws: (0..RESAMPLES).map(|_| (0..n).map(|_| draw()).collect()).collect() }
+    }
+
+    /// The interval that holds a statistic of 95 % of the resamples: from the 2.5th to the 97.5th
+    /// percentile. `statistic` gets the indices of a resample's prompts.
+    pub fn interval(&self, statistic: impl Fn(&[u32]) -> f64) -> (f64, f64) {
+        let mut values: Vec<f64> = self.draws.iter().map(|draw| statistic(draw)).collect();
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
+        (at(0.025), at(0.975))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_error_is_the_sample_deviation_over_the_root_of_the_count() {
+        assert!((standard_error(&[1.0, 2.0, 3.0, 4.0]) - (5.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
+        assert_eq!(standard_error(&[3.0]), 0.0);
+    }
+
+    #[test]
+    fn the_interval_holds_the_mean_and_narrows_with_more_values() {
+        let values = |n: usize| (0..n).map(|i| ((i * 37) % 101) as f64).collect::<Vec<_>>();
+        let width = |n: usize| {
+            let values = values(n);
+            let of = |draw: &[u32]| draw.iter().map(|&i| values[i as usize]).sum::<f64>() / n as f64;
+            let (low, high) = Bootstrap::new(n, 3).interval(of);
+            assert!(low < mean(&values) && mean(&values) < high);
+            high - low
+        };
+        let ratio = width(10) / width(1000);
+        assert!((5.0..20.0).contains(&ratio), "ten times narrower, about: {ratio}");
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_resamples() {
+        let of = |seed| Bootstrap::new(5, seed).interval(|draw| draw.iter().sum::<u32>() as f64);
+        assert_eq!(of(1), of(1));
+    }
+}

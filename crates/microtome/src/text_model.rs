@@ -1,0 +1,208 @@
+//! A model together with its vocabulary: text in, tokens with readable labels out.
+
+use microtome_model::{
+    Config, DownloadProgress, LoadOptions, Loaded, Model, Processing, Tokenizer, load, weight_hash,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A prompt as a person gives it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Text {
+    /// Text, to be tokenized, with BOS in front unless the experiment says otherwise.
+    Text(String),
+    /// Token ids, used as they are.
+    Ids(Vec<u32>),
+}
+
+/// An answer as a person gives it: one token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Text that must be exactly one token, leading space included.
+    Text(String),
+    /// A token id.
+    Id(u32),
+}
+
+/// Whether the beginning-of-sequence token stands in front of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bos {
+    /// It is prepended to text, where the tokenizer has one.
+    #[default]
+    Prepend,
+    /// It is not.
+    Omit,
+}
+
+/// Tokens with the labels they are shown by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Ids.
+    pub ids: Vec<u32>,
+    /// What each stands for, as text; ids in words where the model has no tokenizer.
+    pub labels: Vec<String>,
+    /// Whether the first is a BOS that was prepended.
+    pub bos_prepended: bool,
+}
+
+/// Where a model came from and how it was prepared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// The path or id it was asked for by.
+    pub model: String,
+    /// Kind of checkpoint: `gpt2`, `nanogpt`, `transformerlens`.
+    pub family: String,
+    /// Type of the weights in the file.
+    pub dtype: String,
+    /// Fingerprint of the weights before processing.
+    pub weight_hash: String,
+    /// The vocabulary.
+    pub tokenizer: String,
+    /// What the files leave open and was decided for them.
+    pub assumptions: Vec<String>,
+    /// The files read.
+    pub files: Vec<String>,
+}
+
+/// A model that reads text.
+#[derive(Debug, Clone)]
+pub struct TextModel {
+    model: Model,
+    tokenizer: Option<Tokenizer>,
+    bos: Option<u32>,
+    about: About,
+}
+
+impl TextModel {
+    /// Loads a model from a path or a Hugging Face id.
+    ///
+    /// # Errors
+    /// [`Error::Model`]: what [`microtome_model::load`] says.
+    pub fn load(
+        spec: &str,
+        processing: Processing,
+        options: &LoadOptions,
+        progress: &mut dyn DownloadProgress,
+    ) -> Result<TextModel> {
+        TextModel::from_loaded(load(spec, options, progress)?, processing)
+    }
+
+    /// The same, from what was loaded already.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where a tensor does not fit the configuration.
+    pub fn from_loaded(loaded: Loaded, processing: Processing) -> Result<TextModel> {
+        let Loaded { config, weights, tokenizer, bos, source, assumptions, weight_hash } = loaded;
+        let about = About {
+            model: source.spec,
+            family: source.family.to_owned(),
+            dtype: source.dtype,
+            weight_hash,
+            tokenizer: tokenizer.as_ref().map_or("none: takes token ids".to_owned(), Tokenizer::describe),
+            assumptions,
+            files: source.files.iter().map(|file| file.display().to_string()).collect(),
+        };
+        Ok(TextModel { model: Model::new(config, weights, processing)?, tokenizer, bos, about })
+    }
+
+    /// A model made in memory, which takes token ids.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the weights cannot be hashed.
+    pub fn from_model(name: &str, model: Model) -> Result<TextModel> {
+        let about = About {
+            model: name.to_owned(),
+            family: "memory".to_owned(),
+            dtype: format!("{:?}", model.weights().embed.dtype()),
+            weight_hash: weight_hash(model.config(), model.weights())?,
+            tokenizer: "none: takes token ids".to_owned(),
+            assumptions: vec![],
+            files: vec![],
+        };
+        Ok(TextModel { model, tokenizer: None, bos: None, about })
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    /// Its vocabulary, where it has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// Where it came from.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The token put in front of text, where there is one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The tokens of a prompt, checked against the model's vocabulary and context.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`] for text without a tokenizer, [`Error::PromptTooLong`] past the context,
+    /// [`Error::Model`] for unknown characters or ids and for an empty prompt.
+    pub fn tokens(&self, text: &Text, bos: Bos) -> Result<Tokens> {
+        let (ids, bos_prepended) = match text {
+            Text::Ids(ids) => (ids.clone(), false),
+            Text::Text(text) => {
+                let tokenizer =
+                    self.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer { text: text.clone() })?;
+                let first = self.bos.filter(|_| bos == Bos::Prepend);
+                let ids = tokenizer.encode(text)?;
+                (first.into_iter().chain(ids).collect(), first.is_some())
+            }
+        };
+        let labels: Vec<String> = ids.iter().map(|&id| self.label(id)).collect();
+        let n_ctx = self.config().n_ctx;
+        if ids.len() > n_ctx {
+            return Err(Error::PromptTooLong { tokens: labels, n_ctx });
+        }
+        self.model.check_tokens(&ids)?;
+        Ok(Tokens { ids, labels, bos_prepended })
+    }
+
+    /// The one token of an answer. `role` names it in errors: `target`, `wrong answer`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where it is not exactly one token, with its pieces and a suggestion.
+    pub fn answer(&self, answer: &Answer, role: &'static str) -> Result<u32> {
+        let id = match (answer, &self.tokenizer) {
+            (Answer::Id(id), _) => *id,
+            (Answer::Text(text), Some(tokenizer)) => tokenizer.single_token_for(role, text)?,
+            (Answer::Text(text), None) => return Err(Error::NoTokenizer { text: text.clone() }),
+        };
+        self.model.check_tokens(&[id])?;
+        Ok(id)
+    }
+
+    /// What a token is shown as.
+    pub fn label(&self, id: u32) -> String {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.display(id),
+            None => format!("#{id}"),
+        }
+    }
+
+    /// Tokens as running text.
+    pub fn text(&self, ids: &[u32]) -> String {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.decode(ids),
+            None => ids.iter().map(|id| format!("#{id} ")).collect::<String>().trim_end().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What may be changed at a hook point, and how a change is applied.
+//!
+//! An [`Edit`] names a hook, what of it (heads or neurons, positions) and a [`Change`]. All changes
+//! reduce to one operation: where the selection is, take the new value; elsewhere keep the old one.
+//! That keeps shape and dtype, is differentiable, and touches nothing outside the selection.
+//!
+//! At `attn_scores` and `pattern` positions select queries, and only keys a query may see are
+//! touched, so no edit can let a token look into its future.
+//!
+//! Everything that could silently do nothing is an error before the run starts: a hook, head, neuron
+//! or position that does not exist, a pattern change away from a pattern, the layer below layer 0.
+
+use candle_core::{DType, Device, Tensor};
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::axes::{PositionSet, Positions, Units};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::hook::{Axis, Hook, Site};
+
+/// One change at one hook point.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// Where.
+    pub hook: Hook,
+    /// Which heads, neurons or dimensions.
+    pub units: Units,
+    /// Which positions; queries at `attn_scores` and `pattern`.
+    pub positions: Positions,
+    /// What happens to the selected values.
+    pub change: Change,
+}
+
+/// What happens to the selected values.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// They become 0.
+    Zero,
+    /// They become this: an ablation to a mean, a patch from another run.
+    Set(Value),
+    /// This is added to them: steering.
+    Add(Value),
+    /// They are multiplied by this.
+    Scale(f64),
+    /// Pattern only: equal weight on every key the query sees, `1 / (query + 1)`.
+    Uniform,
+    /// Pattern only: all weight on the query's own position.
+    Identity,
+    /// Pattern only: softmax of standard normal noise over the keys the query sees. The noise depends
+    /// on the seed, layer, head and query alone, so longer prompts extend it.
+    Random {
+        /// Seed of the noise.
+        seed: u64,
+    },
+    /// Pattern only: the pattern of the same head index one layer below, as it is in this run.
+    Previous,
+    /// These `(query, key)` pairs carry nothing. At `pattern` their weight becomes 0 and the rest
+    /// stays; at `attn_scores` it becomes `-inf`, so the rest is renormalised.
+    KnockOut(Vec<(usize, usize)>),
+}
+
+/// A value for [`Change::Set`] and [`Change::Add`].
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// The same number everywhere.
+    Scalar(f64),
+    /// Of the hook's shape for this prompt, or without its first axis: the same at every position
+    /// (for every head at `attn_scores` and `pattern`).
+    Tensor(Tensor),
+}
+
+impl Edit {
+    /// A change of everything at `hook`; narrow it with [`Edit::units`] and [`Edit::positions`].
+    pub fn new(hook: Hook, change: Change) -> Edit {
+        Edit { hook, units: Units::All, positions: Positions::All, change }
+    }
+
+    /// The same change, of these heads (neurons, dimensions) only.
+    #[must_use]
+    pub fn units(self, units: impl Into<Vec<usize>>) -> Edit {
+        Edit { units: Units::At(units.into()), ..self }
+    }
+
+    /// The same change, at these positions only.
+    #[must_use]
+    pub fn positions(self, positions: Positions) -> Edit {
+        Edit { positions, ..self }
+    }
+
+    /// Checks the edit against a model and a prompt of `len` tokens and fixes its positions.
+    pub(crate) fn compile(&self, config: &Config, len: usize) -> Result<CompiledEdit> {
+        self.hook.check(config)?;
+        let site = self.hook.site;
+        let (count, of) = site.units(config);
+        let units = self.units.resolve(count, of)?;
+        let mut positions = self.positions.to_set(len)?;
+        let pattern_only = match self.change {
+            Change::Uniform | Change::Identity | Change::Random { .. } | Change::Previous => {
+                site != Site::Pattern
+            }
+            Change::KnockOut(_) => !site.is_attention(),
+            _ => false,
+        };
+        if pattern_only {
+            return Err(Error::NotAPattern { hook: self.hook.to_string(), change: self.change.name() });
+        }
+        match &self.change {
+            Change::Previous if self.hook.layer == 0 => return Err(Error::NoPreviousLayer),
+            Change::KnockOut(edges) => {
+                check_edges(edges, len)?;
+                let queries: Vec<usize> =
+                    edges.iter().map(|&(query, _)| query).filter(|&q| positions.contains(q)).collect();
+                positions = match queries.is_empty() {
+                    true => return Err(Error::EmptySelection { of: "edges at the selected queries" }),
+                    false => Positions::At(queries).to_set(len)?,
+                };
+                if site == Site::AttnScores {
+                    check_some_key_left(edges, len)?;
+                }
+            }
+            Change::Set(Value::Tensor(value)) | Change::Add(Value::Tensor(value)) => {
+                let want = self.hook.shape(config, len);
+                if value.dims() != want && value.dims() != &want[1..] {
+                    return Err(Error::ValueShape {
+                        hook: self.hook.to_string(),
+                        expected: want,
+                        found: value.dims().to_vec(),
+                    });
+                }
+            }
+            Change::Set(Value::Scalar(x)) | Change::Add(Value::Scalar(x)) | Change::Scale(x)
+                if !x.is_finite() =>
+            {
+                return Err(Error::NotFiniteEdit { hook: self.hook.to_string(), value: *x });
+            }
+            _ => {}
+        }
+        if site.axes().contains(&Axis::One) && self.change.makes_zero()? {
+            return Err(Error::ZeroScale { hook: self.hook.to_string() });
+        }
+        Ok(CompiledEdit {
+            hook: self.hook,
+            units: (units.len() < count).then_some(units),
+            positions,
+            change: self.change.clone(),
+        })
+    }
+}
+
+impl Change {
+    /// The change's name in messages and results.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Change::Zero => "zero",
+            Change::Set(_) => "set",
+            Change::Add(_) => "add",
+            Change::Scale(_) => "scale",
+            Change::Uniform => "uniform",
+            Change::Identity => "identity",
+            Change::Random { .. } => "random",
+            Change::Previous => "previous",
+            Change::KnockOut(_) => "knock-out",
+        }
+    }
+
+    /// Whether a value becomes 0 whatever it was.
+    fn makes_zero(&self) -> Result<bool> {
+        Ok(match self {
+            Change::Zero => true,
+            Change::Set(Value::Scalar(x)) | Change::Scale(x) => *x == 0.0,
+            Change::Set(Value::Tensor(t)) => {
+                t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?.contains(&0.0)
+            }
+            _ => false,
+        })
+    }
+}
+
+fn check_edges(edges: &[(usize, usize)], len: usize) -> Result<()> {
+    if edges.is_empty() {
+        return Err(Error::EmptySelection { of: "edges" });
+    }
+    for &(query, key) in edges {
+        if query >= len {
+            return Err(Error::PositionOutOfRange { pos: query, len });
+        }
+        if key > query {
+            return Err(Error::FutureKey { query, key });
+        }
+    }
+    Ok(())
+}
+
+fn check_some_key_left(edges: &[(usize, usize)], len: usize) -> Result<()> {
+    let mut cut = vec![std::collections::BTreeSet::new(); len];
+    for &(query, key) in edges {
+        cut[query].insert(key);
+    }
+    match (0..len).find(|&query| cut[query].len() == query + 1) {
+        Some(query) => Err(Error::NoKeyLeft { query }),
+        None => Ok(()),
+    }
+}
+
+/// An edit that has been checked against a model and a prompt length.
+#[derive(Debug, Clone)]
+pub(crate) struct CompiledEdit {
+    pub hook: Hook,
+    /// `None` where all are selected.
+    units: Option<Vec<usize>>,
+    pub positions: PositionSet,
+    change: Change,
+}
+
+/// Where a block of rows stands: which positions it holds, and how many keys they may look back on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Absolute position of each row (each query at a pattern).
+    pub positions: &'a [usize],
+    /// Number of keys: the length of the sequence so far.
+    pub n_keys: usize,
+}
+
+impl CompiledEdit {
+    pub fn needs_previous_pattern(&self) -> bool {
+        matches!(self.change, Change::Previous)
+    }
+
+    /// The activation of one lane after the change.
+    ///
+    /// `x` is `[1, pos, ..]`, or `[1, head, query, key]` at `attn_scores` and `pattern`;
+    /// `previous` is the pattern one layer below, where the change needs it.
+    pub fn apply(
+        &self,
+        x: &Tensor,
+        place: Place,
+        config: &Config,
+        previous: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        if !place.positions.iter().any(|&pos| self.positions.contains(pos)) {
+            return Ok(x.clone());
+        }
+        let new = self.new_values(x, place, config, previous)?;
+        let Some(mask) = self.mask(place, config)? else { return Ok(new) };
+        let mask = mask.to_device(x.device())?.broadcast_as(x.shape())?.contiguous()?;
+        Ok(mask.where_cond(&new, x)?)
+    }
+
+    /// What the whole activation would be if everything were selected.
+    fn new_values(
+        &self,
+        x: &Tensor,
+        place: Place,
+        config: &Config,
+        previous: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let like_x = |t: Tensor| -> Result<Tensor> {
+            Ok(t.to_dtype(x.dtype())?.to_device(x.device())?.broadcast_as(x.shape())?.contiguous()?)
+        };
+        let attention = |f: &dyn Fn(usize, usize, usize) -> f64, heads: usize| -> Result<Tensor> {
+            let (n_queries, n_keys) = (place.positions.len(), place.n_keys);
+            let mut values = Vec::with_capacity(heads * n_queries * n_keys);
+            for head in 0..heads {
+                for &query in place.positions {
+                    values.extend((0..n_keys).map(|key| f(head, query, key)));
+                }
+            }
+            like_x(Tensor::from_vec(values, (1, heads, n_queries, n_keys), &Device::Cpu)?)
+        };
+        match &self.change {
+            Change::Zero => Ok(x.zeros_like()?),
+            Change::Set(Value::Scalar(v)) => like_x(Tensor::new(*v, &Device::Cpu)?),
+            Change::Set(Value::Tensor(v)) => like_x(self.rows_of(v, place)?),
+            Change::Add(Value::Scalar(v)) => Ok((x + *v)?),
+            Change::Add(Value::Tensor(v)) => Ok((x + like_x(self.rows_of(v, place)?)?)?),
+            Change::Scale(s) => Ok((x * *s)?),
+            Change::Uniform => attention(&|_, query, _| 1.0 / (query + 1) as f64, 1),
+            Change::Identity => attention(&|_, query, key| f64::from(query == key), 1),
+            Change::KnockOut(_) => {
+                let cut = if self.hook.site == Site::Pattern { 0.0 } else { f64::NEG_INFINITY };
+                like_x(Tensor::new(cut, &Device::Cpu)?)
+            }
+            Change::Previous => previous.cloned().ok_or(Error::NoPreviousLayer),
+            Change::Random { seed } => {
+                let rows: Vec<Vec<Vec<f64>>> = (0..config.n_heads)
+                    .map(|head| {
+                        let row = |&query: &usize| random_row(*seed, self.hook.layer, head, query);
+                        place.positions.iter().map(row).collect()
+                    })
+                    .collect();
+                let index_of: std::collections::HashMap<usize, usize> =
+                    place.positions.iter().enumerate().map(|(i, &pos)| (pos, i)).collect();
+                let at = |head: usize, query: usize, key: usize| {
+                    rows[head][index_of[&query]].get(key).copied().unwrap_or(0.0)
+                };
+                attention(&at, config.n_heads)
+            }
+        }
+    }
+
+    /// The rows of a value that stand at these positions, with a lane axis in front.
+    fn rows_of(&self, value: &Tensor, place: Place) -> Result<Tensor> {
+        let axes = self.hook.site.axes().len();
+        let select = |t: &Tensor, dim: usize| -> Result<Tensor> {
+            // Rows past the value's end are never selected (`compile` checked), so any row will do.
+            let last = t.dim(dim)? - 1;
+            let index: Vec<u32> = place.positions.iter().map(|&pos| pos.min(last) as u32).collect();
+            Ok(t.index_select(&Tensor::new(index, t.device())?, dim)?)
+        };
+        if self.hook.site.is_attention() {
+            let value = select(value, value.rank() - 2)?;
+            let value = value.narrow(value.rank() - 1, 0, place.n_keys)?;
+            Ok(value.unsqueeze(0)?)
+        } else if value.rank() == axes {
+            Ok(select(value, 0)?.unsqueeze(0)?)
+        } else {
+            Ok(value.unsqueeze(0)?.unsqueeze(0)?)
+        }
+    }
+
+    /// 1 where the new value is taken, broadcastable to the activation; `None` where it is everywhere.
+    fn mask(&self, place: Place, config: &Config) -> Result<Option<Tensor>> {
+        let site = self.hook.site;
+        let (count, _) = site.units(config);
+        let unit_on = |unit: usize| self.units.as_ref().is_none_or(|list| list.binary_search(&unit).is_ok());
+        let n_rows = place.positions.len();
+        if site.is_attention() {
+            let edges: Option<std::collections::HashSet<(usize, usize)>> = match &self.change {
+                Change::KnockOut(edges) => Some(edges.iter().copied().collect()),
+                _ => None,
+            };
+            let mut mask = Vec::with_capacity(count * n_rows * place.n_keys);
+            for head in 0..count {
+                for &query in place.positions {
+                    let row_on = unit_on(head) && self.positions.contains(query);
+                    mask.extend((0..place.n_keys).map(|key| {
+                        let edge_on = edges.as_ref().is_none_or(|e| e.contains(&(query, key)));
+                        u8::from(row_on && key <= query && edge_on)
+                    }));
+                }
+            }
+            return Ok(Some(Tensor::from_vec(mask, (1, count, n_rows, place.n_keys), &Device::Cpu)?));
+        }
+        let all_rows = place.positions.iter().all(|&pos| self.positions.contains(pos));
+        if all_rows && self.units.is_none() {
+            return Ok(None);
+        }
+        let mut mask = Vec::with_capacity(n_rows * count);
+        for &pos in place.positions {
+            let row_on = self.positions.contains(pos);
+            mask.extend((0..count).map(|unit| u8::from(row_on && unit_on(unit))));
+        }
+        let shape = if site.has_heads() { vec![1, n_rows, count, 1] } else { vec![1, n_rows, count] };
+        Ok(Some(Tensor::from_vec(mask, shape, &Device::Cpu)?))
+    }
+}
+
+/// The softmax of standard normal noise over the keys `0..=query`.
+fn random_row(seed: u64, layer: usize, head: usize, query: usize) -> Vec<f64> {
+    let mut key = [0u8; 32];
+    for (slot, part) in key.chunks_exact_mut(8).zip([seed, layer as u64, head as u64, query as u64]) {
+        slot.copy_from_slice(&part.to_le_bytes());
+    }
+    let mut rng = rand_chacha::ChaCha8Rng::from_seed(key);
+    let weights: Vec<f64> = (0..=query)
+        .map(|_| {
+            let noise: f64 = StandardNormal.sample(&mut rng);
+            noise.exp()
+        })
+        .collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|w| w / total).collect()
+}

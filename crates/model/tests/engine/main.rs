@@ -1,0 +1,10 @@
+//! The engine against itself: lanes against the loop, edits against what they promise, derivatives
+//! against differences, the cache against rerunning. Models are random toys in f64, so that anything
+//! but rounding shows.
+
+mod edits;
+mod gradients;
+mod lanes;
+mod runs;
+mod streams;
+mod toy;

@@ -1,0 +1,48 @@
+//! Random models of every kind the crate knows, small enough to run thousands of times.
+
+use microtome_model::{Activation, Config, DType, MlpConfig, Model, NormConfig, Processing, Tensor, Weights};
+
+/// Which parts a toy has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Full,
+    AttentionOnly,
+    NoNorm,
+}
+
+pub const KINDS: [Kind; 3] = [Kind::Full, Kind::AttentionOnly, Kind::NoNorm];
+
+pub fn config(kind: Kind) -> Config {
+    Config {
+        n_layers: 3,
+        n_heads: 2,
+        d_model: 12,
+        d_head: 5,
+        d_vocab: 17,
+        n_ctx: 12,
+        mlp: (kind != Kind::AttentionOnly)
+            .then_some(MlpConfig { d_mlp: 23, activation: Activation::GeluNew }),
+        norm: (kind != Kind::NoNorm).then_some(NormConfig { eps: 1e-5 }),
+    }
+}
+
+pub fn model(kind: Kind, processing: Processing) -> Model {
+    let config = config(kind);
+    let weights = Weights::random(&config, 7, 1.3).unwrap().to_dtype(DType::F64).unwrap();
+    Model::new(config, weights, processing).unwrap()
+}
+
+pub fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The largest difference; equal infinities are equal, NaN is infinitely far.
+pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let differ = |(a, b): (f64, f64)| if a == b { 0.0 } else { (a - b).abs() };
+    values(a)
+        .into_iter()
+        .zip(values(b))
+        .map(differ)
+        .fold(0.0, |worst, d| if d.is_nan() { f64::INFINITY } else { worst.max(d) })
+}
