@@ -185,8 +185,15 @@ fn read_family(
         return Ok((nanogpt::NAME, nanogpt::load(archive, options.activation, options.dtype)?));
     }
     if tl::recognises(archive) {
-        let settings = settings.filter(|s| tl::recognises_settings(s));
-        return Ok((tl::NAME, tl::load(archive, settings, options.activation, options.dtype)?));
+        let usable = settings.filter(|s| tl::recognises_settings(s));
+        let mut model = tl::load(archive, usable, options.activation, options.dtype)?;
+        if let (Some(other), None) = (settings, usable) {
+            let name = other.path().file_name().unwrap_or_default().to_string_lossy();
+            model.assumptions.push(format!(
+                "`{name}` beside the weights was not used: it has no HookedTransformerConfig keys"
+            ));
+        }
+        return Ok((tl::NAME, model));
     }
     if let Some(settings) = settings {
         return Ok((gpt2::NAME, gpt2::load(archive, settings, options.dtype)?));

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tiktoken_rs::CoreBPE;
+use tiktoken_rs::r50k_base_singleton;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
@@ -43,7 +43,8 @@ pub struct Tokenizer {
 }
 
 enum Kind {
-    Gpt2(&'static CoreBPE),
+    /// Built in; parsed when first used, which a run on token ids never does.
+    Gpt2,
     HuggingFace(Box<HuggingFace>),
     Characters(Characters),
 }
@@ -70,7 +71,7 @@ impl Tokenizer {
     /// GPT-2's byte-pair encoding of 50257 tokens, built in.
     pub fn gpt2() -> Tokenizer {
         Tokenizer {
-            kind: Arc::new(Kind::Gpt2(tiktoken_rs::r50k_base_singleton())),
+            kind: Arc::new(Kind::Gpt2),
             bos: Some(GPT2_END_OF_TEXT_ID),
             source: "GPT-2 BPE (built in)".to_owned(),
         }
@@ -162,7 +163,7 @@ impl Tokenizer {
     /// [`Error::UnknownCharacter`] for character vocabularies, [`Error::Tokenize`] for others.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match &*self.kind {
-            Kind::Gpt2(bpe) => Ok(bpe.encode_with_special_tokens(text)),
+            Kind::Gpt2 => Ok(r50k_base_singleton().encode_with_special_tokens(text)),
             Kind::HuggingFace(hf) => {
                 let encoding = hf
                     .inner
@@ -194,7 +195,7 @@ impl Tokenizer {
     pub fn token_bytes(&self, id: u32) -> Result<Vec<u8>> {
         let unknown = || Error::UnknownToken { id, d_vocab: self.vocab_size() };
         match &*self.kind {
-            Kind::Gpt2(bpe) => bpe.decode_bytes(&[id]).map_err(|_| unknown()),
+            Kind::Gpt2 => r50k_base_singleton().decode_bytes(&[id]).map_err(|_| unknown()),
             Kind::HuggingFace(hf) => hf.token_bytes(id).ok_or_else(unknown),
             Kind::Characters(characters) => {
                 characters.char_of.get(&id).map(|c| c.to_string().into_bytes()).ok_or_else(unknown)
@@ -250,7 +251,7 @@ impl Tokenizer {
     /// Number of token ids, special ones included.
     pub fn vocab_size(&self) -> usize {
         match &*self.kind {
-            Kind::Gpt2(_) => GPT2_VOCAB_SIZE,
+            Kind::Gpt2 => GPT2_VOCAB_SIZE,
             Kind::HuggingFace(hf) => hf.inner.get_vocab_size(true),
             Kind::Characters(characters) => characters.vocab_size,
         }

@@ -5,12 +5,16 @@ use std::io::{Read, Seek, SeekFrom};
 
 use candle_core::{Device, Tensor, WithDType};
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::{Entry, StoredDtype};
 use crate::error::{Error, Result};
 
-/// Bytes converted at a time: large enough to stream, small enough to stay in cache.
-const PIECE_BYTES: usize = 1 << 18;
+/// Elements converted at a time: large enough to stream, small enough to stay in cache.
+const PIECE_ELEMENTS: usize = 1 << 15;
+
+/// Elements that one thread reads in one go.
+const TASK_ELEMENTS: usize = 1 << 20;
 
 /// A float type that weights are computed in.
 pub(super) trait Float: WithDType {
@@ -99,28 +103,9 @@ fn strided<T: Float>(name: &str, entry: &Entry, strides: &[usize], numel: usize)
 
 /// The first `count` elements of an entry's storage, converted.
 fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>> {
-    let convert: fn(&[u8], &mut Vec<T>) = match entry.dtype {
-        StoredDtype::F32 => |bytes, out| {
-            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f32(f32::from_le_bytes(b))));
-        },
-        StoredDtype::F16 => |bytes, out| {
-            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f32(f16::from_le_bytes(b).to_f32())));
-        },
-        StoredDtype::BF16 => |bytes, out| {
-            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f32(bf16::from_le_bytes(b).to_f32())));
-        },
-        StoredDtype::F64 => |bytes, out| {
-            out.extend(bytes.as_chunks().0.iter().map(|&b| T::of_f64(f64::from_le_bytes(b))));
-        },
-        StoredDtype::Other(ref found) => {
-            return Err(Error::TensorDtype {
-                path: entry.file.clone(),
-                tensor: name.to_owned(),
-                found: found.clone(),
-            });
-        }
-    };
-    let needed = count as u64 * entry.dtype.size() as u64;
+    let convert = conversion(name, entry)?;
+    let size = entry.dtype.size();
+    let needed = count as u64 * size as u64;
     if needed > entry.len {
         return Err(Error::Truncated {
             path: entry.file.clone(),
@@ -129,26 +114,56 @@ fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>>
             found: entry.start + entry.len,
         });
     }
-    let io = |source| Error::Io { path: entry.file.clone(), source };
-    let mut file = File::open(&entry.file).map_err(io)?;
-    file.seek(SeekFrom::Start(entry.start)).map_err(io)?;
-    let mut values = Vec::with_capacity(count);
-    let mut piece = vec![0; PIECE_BYTES.min(needed as usize)];
-    let mut left = needed as usize;
-    while left > 0 {
-        let piece = &mut piece[..PIECE_BYTES.min(left)];
-        file.read_exact(piece).map_err(io)?;
-        convert(piece, &mut values);
-        left -= piece.len();
-    }
+    let mut values = vec![T::zero(); count];
+    let read_task = |(task, out): (usize, &mut [T])| -> std::io::Result<()> {
+        let mut file = File::open(&entry.file)?;
+        file.seek(SeekFrom::Start(entry.start + (task * TASK_ELEMENTS * size) as u64))?;
+        let mut bytes = vec![0; PIECE_ELEMENTS.min(out.len()) * size];
+        for piece in out.chunks_mut(PIECE_ELEMENTS) {
+            let bytes = &mut bytes[..piece.len() * size];
+            file.read_exact(bytes)?;
+            convert(bytes, piece);
+        }
+        Ok(())
+    };
+    let read = values.par_chunks_mut(TASK_ELEMENTS).enumerate().try_for_each(read_task);
+    read.map_err(|source| Error::Io { path: entry.file.clone(), source })?;
     Ok(values)
 }
 
+/// Fills a slice from as many stored elements.
+type Convert<T> = fn(&[u8], &mut [T]);
+
+/// How stored bytes become floats.
+fn conversion<T: Float>(name: &str, entry: &Entry) -> Result<Convert<T>> {
+    Ok(match entry.dtype {
+        StoredDtype::F32 => |bytes, out| fill(bytes, out, |b| T::of_f32(f32::from_le_bytes(b))),
+        StoredDtype::F16 => |bytes, out| fill(bytes, out, |b| T::of_f32(f16::from_le_bytes(b).to_f32())),
+        StoredDtype::BF16 => |bytes, out| fill(bytes, out, |b| T::of_f32(bf16::from_le_bytes(b).to_f32())),
+        StoredDtype::F64 => |bytes, out| fill(bytes, out, |b| T::of_f64(f64::from_le_bytes(b))),
+        StoredDtype::Other(ref found) => {
+            return Err(Error::TensorDtype {
+                path: entry.file.clone(),
+                tensor: name.to_owned(),
+                found: found.clone(),
+            });
+        }
+    })
+}
+
+fn fill<T, const N: usize>(bytes: &[u8], out: &mut [T], value: impl Fn([u8; N]) -> T) {
+    for (x, &b) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *x = value(b);
+    }
+}
+
 fn check_finite<T: Float>(name: &str, entry: &Entry, values: &[T]) -> Result<()> {
-    let count = values.iter().filter(|x| !x.finite()).count();
-    let Some(first) = values.iter().position(|x| !x.finite()).filter(|_| count > 0) else {
+    let count_in = |piece: &[T]| piece.iter().filter(|x| !x.finite()).count();
+    let count = values.par_chunks(TASK_ELEMENTS).map(count_in).sum();
+    if count == 0 {
         return Ok(());
-    };
+    }
+    let first = values.iter().position(|x| !x.finite()).unwrap_or_default();
     Err(Error::NotFinite {
         path: entry.file.clone(),
         tensor: name.to_owned(),

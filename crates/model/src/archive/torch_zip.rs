@@ -14,10 +14,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{Entry, StoredDtype};
 use crate::error::{Error, Result};
-use crate::pickle::{Pickle, Value};
-
-/// Far above any real checkpoint's pickle; bounds what a hostile one can make us hold.
-pub(crate) const MAX_PICKLE_BYTES: u64 = 64 << 20;
+use crate::pickle::{MAX_BYTES, Pickle, Value};
 
 /// Where training scripts keep the state dict, if it is not the whole checkpoint.
 const STATE_DICT_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
@@ -243,11 +240,11 @@ fn check_byte_order(path: &Path, spans: &HashMap<String, Span>, root: &str) -> R
 }
 
 fn read_span(path: &Path, span: Span) -> Result<Vec<u8>> {
-    if span.len > MAX_PICKLE_BYTES {
+    if span.len > MAX_BYTES as u64 {
         return Err(Error::Damaged {
             path: path.to_owned(),
             part: "data.pkl".to_owned(),
-            problem: format!("it has {} bytes, more than {MAX_PICKLE_BYTES}", span.len),
+            problem: format!("it has {} bytes, more than {MAX_BYTES}", span.len),
         });
     }
     let io = |source| Error::Io { path: path.to_owned(), source };

@@ -13,6 +13,7 @@
 pub mod gpt2;
 pub mod nanogpt;
 pub mod tl;
+mod transpose;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::archive::TensorArchive;
 use crate::config::{Activation, Config};
 use crate::error::{Error, Result};
 use crate::weights::{Affine, Linear, Weights};
+use transpose::transposed;
 
 /// What a family makes of a file.
 #[derive(Debug)]
@@ -101,7 +103,7 @@ impl<'a> Reader<'a> {
 
     /// A linear map stored `[out, in]`, its bias optional.
     fn linear_transposed(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let w = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?.t()?.contiguous()?;
+        let w = transposed(&self.tensor(&format!("{name}.weight"), &[outputs, inputs])?)?;
         let b = self.tensor_or_zeros(&format!("{name}.bias"), &[outputs])?;
         Ok(Linear { w, b })
     }
@@ -132,7 +134,7 @@ impl<'a> Reader<'a> {
 
 /// `W_U` as `[d_model, d_vocab]` with zero biases, from an embedding stored `[d_vocab, d_model]`.
 fn unembed_from(embedding: &Tensor) -> Result<Linear> {
-    let w = embedding.t()?.contiguous()?;
+    let w = transposed(embedding)?;
     let b = Tensor::zeros(embedding.dim(0)?, embedding.dtype(), &Device::Cpu)?;
     Ok(Linear { w, b })
 }

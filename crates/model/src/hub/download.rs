@@ -5,15 +5,15 @@
 //! its size. The etag is also the name of the file in the cache, so a part file left by an earlier
 //! try is found before the first byte is asked for, and the request asks for the rest only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Agent, Body};
 
+use super::cache::{Lock, accept, file_len, is_file_name, make_parent, part_of, symlink, write_atomically};
 use super::{DownloadProgress, HubError, HubSettings, Result};
 
 const REVISION: &str = "main";
@@ -162,13 +162,18 @@ impl<'a> Repo<'a> {
             if lock.waited {
                 return Err(Failure::Broken("another program was fetching it".to_owned()));
             }
-            if let Answer::Rest { from, body, .. } = answer {
-                meter.start(size, from);
-                append_body(&part_of(&blob), from, *body, size, meter)?;
+            match answer {
+                Answer::Rest { from, body, .. } => {
+                    meter.start(size, from);
+                    append_body(&part_of(&blob), from, *body, size, meter)?;
+                }
+                _ => meter.start(size, size),
             }
             accept(name, &part_of(&blob), &blob, &etag, size)?;
         }
-        meter.progress.finish();
+        if meter.started {
+            meter.progress.finish();
+        }
         Ok(Some(self.link(&commit, name, &blob)?))
     }
 
@@ -427,97 +432,6 @@ fn append_body(part: &Path, from: u64, body: Body, size: u64, meter: &mut Meter)
     Ok(())
 }
 
-/// Gives a complete part file its final name if its content is what was announced.
-fn accept(name: &str, part: &Path, blob: &Path, etag: &str, size: u64) -> Result<()> {
-    let cache = |source| HubError::Cache { path: part.to_owned(), source };
-    make_parent(blob)?;
-    if size == 0 {
-        File::create(part).map_err(cache)?;
-    }
-    let found = file_len(part);
-    let mut mismatch = (found != size).then(|| ("size", size.to_string(), found.to_string()));
-    if mismatch.is_none() && is_sha256(etag) {
-        let digest = sha256_of(part).map_err(cache)?;
-        mismatch = (digest != etag).then(|| ("sha256", etag.to_owned(), digest));
-    }
-    if let Some((what, expected, found)) = mismatch {
-        fs::remove_file(part).map_err(cache)?;
-        return Err(HubError::Corrupt { file: name.to_owned(), what, expected, found });
-    }
-    fs::rename(part, blob).map_err(cache)
-}
-
-fn sha256_of(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Keeps two programs from writing the same part file, with the Python tools' own lock files.
-struct Lock {
-    /// Held until dropped; `None` on file systems without locks.
-    _file: Option<File>,
-    waited: bool,
-}
-
-impl Lock {
-    fn new(cache_dir: &Path, repo_dir: &Path, etag: &str) -> Result<Lock> {
-        let folder = repo_dir.file_name().unwrap_or_default();
-        let path = cache_dir.join(".locks").join(folder).join(format!("{etag}.lock"));
-        make_parent(&path)?;
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.map_err(|source| HubError::Cache { path, source })?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: Some(file), waited: false }),
-            Err(fs::TryLockError::WouldBlock) => {
-                let is_held = file.lock().is_ok();
-                Ok(Lock { _file: is_held.then_some(file), waited: true })
-            }
-            Err(fs::TryLockError::Error(_)) => Ok(Lock { _file: None, waited: false }),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn symlink(target: &Path, link: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(target, link)
-}
-
-#[cfg(windows)]
-fn symlink(target: &Path, link: &Path) -> std::io::Result<()> {
-    std::os::windows::fs::symlink_file(target, link)
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    make_parent(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let staged = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, path));
-    written.map_err(|source| HubError::Cache { path: path.to_owned(), source })
-}
-
-fn make_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(parent).map_err(|source| HubError::Cache { path: parent.to_owned(), source })
-}
-
-fn part_of(blob: &Path) -> PathBuf {
-    let mut name = blob.as_os_str().to_owned();
-    name.push(".incomplete");
-    PathBuf::from(name)
-}
-
-fn file_len(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |m| m.len())
-}
-
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
@@ -525,16 +439,6 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// `W/"abc"` and `"abc"` both name `abc`.
 fn bare_etag(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_owned()
-}
-
-/// Etags and commits become file names; nothing else may pass.
-fn is_file_name(text: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    !text.is_empty() && text.len() <= 128 && text.chars().all(legal)
-}
-
-fn is_sha256(etag: &str) -> bool {
-    etag.len() == 64 && etag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// First byte of a partial answer: 100 in `bytes 100-199/500`.
@@ -562,5 +466,32 @@ fn join_url(base: &str, location: &str) -> String {
     } else {
         let directory = base.rfind('/').map_or(base, |at| &base[..at]);
         format!("{directory}/{location}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_lead_where_a_browser_would_go() {
+        let base = "https://hub.example/gpt2/resolve/main/config.json";
+        let cases = [
+            ("https://cdn.example/x?a=b", "https://cdn.example/x?a=b"),
+            ("//cdn.example/x", "https://cdn.example/x"),
+            ("/org/gpt2/resolve/main/config.json", "https://hub.example/org/gpt2/resolve/main/config.json"),
+            ("other.json", "https://hub.example/gpt2/resolve/main/other.json"),
+        ];
+        for (location, expected) in cases {
+            assert_eq!(join_url(base, location), expected);
+        }
+    }
+
+    #[test]
+    fn a_token_for_one_host_is_not_for_a_longer_name() {
+        assert_eq!(authority("https://hub.example/a/b"), "https://hub.example");
+        assert_ne!(authority("https://hub.example.evil/a"), authority("https://hub.example"));
+        assert_ne!(authority("http://hub.example/a"), authority("https://hub.example"));
+        assert_ne!(authority("https://hub.example@evil/a"), authority("https://hub.example"));
     }
 }

@@ -15,6 +15,7 @@
 //! tokenizer. A file enters the cache under its final name only when its length and, for large
 //! files, its SHA-256 are right.
 
+mod cache;
 mod download;
 mod settings;
 

@@ -97,8 +97,9 @@ fn a_cut_download_is_taken_up_where_it_stopped() {
         assert_eq!(std::fs::read(dir.join("model.safetensors")).unwrap(), weights());
         let ranges: Vec<String> =
             server.state().requests.iter().filter_map(|(_, range, _)| range.clone()).collect();
-        assert!(ranges.len() >= 2, "{ranges:?}");
-        assert!(ranges.iter().all(|r| r != "bytes=0-"), "{ranges:?}");
+        // Without a redirect the etag comes with the body, so the second cut hits a probing answer.
+        let expected = if direct { &["bytes=100000-"][..] } else { &["bytes=100000-", "bytes=150000-"] };
+        assert_eq!(ranges, expected);
         let total: usize = files().iter().map(|(_, b)| b.len()).sum();
         assert_eq!(seen.bytes, total as u64);
     }
@@ -126,7 +127,7 @@ fn a_download_that_cannot_be_finished_says_how_far_it_got_and_the_next_run_resum
         server.state().requests.iter().filter(|(p, ..)| p.starts_with("/cdn")).cloned().collect();
     assert_eq!(cdn.len(), 1);
     assert_eq!(cdn[0].1.as_deref(), Some(format!("bytes={on_disk}-").as_str()));
-    assert!(server.paths().iter().all(|p| !p.ends_with("config.json")));
+    assert!(server.paths().iter().all(|p| !p.ends_with("/config.json")));
 }
 
 #[test]
@@ -173,6 +174,7 @@ fn wrong_bytes_do_not_enter_the_cache() {
     assert!(snapshot(&settings).is_ok());
 }
 
+#[cfg(unix)]
 #[test]
 fn files_that_python_tools_cached_are_used_without_a_request() {
     let server = Server::start(&[]);
@@ -260,7 +262,7 @@ fn refusals_are_told_apart() {
     let server = Server::start(&[]);
     let cache = tempfile::tempdir().unwrap();
     let settings = server.settings(&cache);
-    let mut refused = |status, code| {
+    let refused = |status, code| {
         server.state().refuse = Some((status, code));
         snapshot(&settings).unwrap_err()
     };

@@ -60,8 +60,8 @@ fn a_target_of_several_tokens_is_an_error_with_a_suggestion() {
         "target ` Marys` is 2 tokens (` Mary`, `s`); give one token, for example ` Mary`"
     );
     assert_eq!(
-        message(gpt2.single_token_for("foil", "Elizabeth")),
-        "foil `Elizabeth` is 2 tokens (`Eli`, `zabeth`); give one token, for example ` Elizabeth`"
+        message(gpt2.single_token_for("foil", "Einstein")),
+        "foil `Einstein` is 2 tokens (`E`, `instein`); give one token, for example ` Einstein`"
     );
     assert_eq!(message(gpt2.single_token("")), "target `` is 0 tokens; give one token");
 }
@@ -72,14 +72,13 @@ fn write_toy_vocab(dir: &Path) {
     let vocab = ["H", "e", "l", "o", "Ġ", "w", "he", "ll", "llo", "Ã", "©", "<|endoftext|>", "Ġw"];
     let entries: Vec<String> = vocab.iter().enumerate().map(|(i, t)| format!("{t:?}: {i}")).collect();
     std::fs::write(dir.join("vocab.json"), format!("{{{}}}", entries.join(", "))).unwrap();
-    std::fs::write(dir.join("merges.txt"), "#version: 0.2\nh e\nl l\nll o\nĠ w\n").unwrap_or_default();
+    std::fs::write(dir.join("merges.txt"), "#version: 0.2\nl l\nll o\nĠ w\n").unwrap();
 }
 
 #[test]
 fn vocab_and_merges_cut_like_gpt2() {
     let dir = tempfile::tempdir().unwrap();
     write_toy_vocab(dir.path());
-    std::fs::write(dir.path().join("merges.txt"), "#version: 0.2\nl l\nll o\nĠ w\n").unwrap();
     let tokenizer = Tokenizer::from_dir(dir.path()).unwrap().unwrap();
     let ids = tokenizer.encode("Hello wé<|endoftext|>").unwrap();
     let pieces: Vec<String> = ids.iter().map(|&id| tokenizer.display(id)).collect();
