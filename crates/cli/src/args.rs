@@ -103,12 +103,21 @@ impl AskArgs {
     }
 
     /// The prompts of a command: one typed, or those of a file.
-    pub fn prompts(&self, typed: Option<&str>, corrupt: Option<&str>, pairs: Option<&Path>) -> Result<Vec<Prompt>> {
+    pub fn prompts(
+        &self,
+        typed: Option<&str>,
+        corrupt: Option<&str>,
+        pairs: Option<&Path>,
+    ) -> Result<Vec<Prompt>> {
         match (typed, pairs) {
             (Some(_), Some(_)) => bail!("give either a prompt or --pairs FILE, not both"),
             (Some(clean), None) => Ok(vec![self.prompt(clean, corrupt)?]),
-            (None, Some(file)) if self.target.is_empty() && self.foil.is_empty() => Ok(microtome::read_pairs(file)?),
-            (None, Some(_)) => bail!("with --pairs the answers come from the file; leave out --target and --foil"),
+            (None, Some(file)) if self.target.is_empty() && self.foil.is_empty() => {
+                Ok(microtome::read_pairs(file)?)
+            }
+            (None, Some(_)) => {
+                bail!("with --pairs the answers come from the file; leave out --target and --foil")
+            }
             (None, None) => bail!("no prompt; give one in quotes, or --pairs FILE"),
         }
     }

@@ -96,9 +96,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         std::fs::rename(&partial, path)
     };
-    write().inspect_err(|_| drop(std::fs::remove_file(&partial))).with_context(|| {
-        format!("cannot write `{}`", path.display())
-    })
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&partial)))
+        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Prints where `-` is asked for; whether the terminal is still free.
@@ -170,7 +170,10 @@ fn choose<'a>(record: &'a Record, args: &OutputArgs) -> Result<Option<&'a Table>
         None => {
             let mut measured: Vec<&str> = tables.iter().map(|table| table.metric.as_str()).collect();
             measured.dedup();
-            bail!("metric `{metric}` was not measured; measured: {}. Name it with --metric", measured.join(", "))
+            bail!(
+                "metric `{metric}` was not measured; measured: {}. Name it with --metric",
+                measured.join(", ")
+            )
         }
     }
 }
@@ -199,7 +202,8 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         None => {}
     }
     let _ = writeln!(out);
-    let lines = if record.results.tables.is_empty() { &record.results.notes[..] } else { &record.results.notes[..1] };
+    let lines =
+        if record.results.tables.is_empty() { &record.results.notes[..] } else { &record.results.notes[..1] };
     for note in lines {
         let _ = writeln!(out, "{note}");
     }
@@ -215,7 +219,12 @@ pub fn model_line(record: &Record) -> String {
     let config = &model.config;
     format!(
         "{} · {} layers x {} heads, {} wide · {} weights · BOS {}",
-        model.about.model, config.n_layers, config.n_heads, config.d_model, model.weights.name(), model.bos
+        model.about.model,
+        config.n_layers,
+        config.n_heads,
+        config.d_model,
+        model.weights.name(),
+        model.bos
     )
 }
 
@@ -226,7 +235,10 @@ fn subtitle(record: &Record) -> String {
     };
     let mut prompt: String = prompt;
     if prompt.chars().count() > 72 {
-        prompt = format!("…{}", prompt.chars().rev().take(71).collect::<Vec<_>>().into_iter().rev().collect::<String>());
+        prompt = format!(
+            "…{}",
+            prompt.chars().rev().take(71).collect::<Vec<_>>().into_iter().rev().collect::<String>()
+        );
     }
     format!("{prompt} · {} · {} weights", short_name(&record.model.about.model), record.model.weights.name())
 }
@@ -254,7 +266,8 @@ fn prompt_text(out: &mut String, prompt: &PromptReport) {
 /// Tokens as `[a][ b]`; the middle of a long prompt is left out, with its length.
 pub fn tokens_line(tokens: &Tokens) -> String {
     const ENDS: usize = 24;
-    let show = |labels: &[String]| labels.iter().map(|label| format!("[{}]", visible(label))).collect::<String>();
+    let show =
+        |labels: &[String]| labels.iter().map(|label| format!("[{}]", visible(label))).collect::<String>();
     let labels = &tokens.labels;
     if labels.len() <= 2 * ENDS {
         return show(labels);
@@ -329,13 +342,17 @@ fn grid(out: &mut String, table: &Table, args: &OutputArgs) {
 /// The terminal's width, and the colours it takes.
 pub fn term_options() -> TermOptions {
     let var = |name: &str| std::env::var(name).unwrap_or_default();
-    let color = match (std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())) {
+    let color = match (
+        std::io::stdout().is_terminal(),
+        std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()),
+    ) {
         (true, false) if ["truecolor", "24bit"].contains(&var("COLORTERM").as_str()) => ColorMode::TrueColor,
         (true, false) if var("TERM") != "dumb" => ColorMode::Ansi256,
         _ => ColorMode::None,
     };
-    let width = indicatif::TermLike::width(&indicatif_terminal());
-    TermOptions { width: if std::io::stdout().is_terminal() { usize::from(width) } else { 100 }, color }
+    // A pipe has no width; a hundred columns fit most pages.
+    let width = terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0));
+    TermOptions { width, color }
 }
 
 fn number(x: f64) -> String {
