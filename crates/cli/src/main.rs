@@ -5,6 +5,7 @@ mod args;
 mod edit;
 mod generate;
 mod info;
+mod measure;
 mod metrics;
 mod output;
 mod patch;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     Info(info::Args),
     Tokens(tokens::Args),
+    Measure(measure::Args),
     Ablate(ablate::Args),
     Patch(patch::Args),
     Edit(edit::Args),
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
         Command::Info(args) => info::run(&args),
         Command::Tokens(args) => tokens::run(&args),
+        Command::Measure(args) => measure::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Patch(args) => patch::run(&args),
         Command::Edit(args) => edit::run(&args),

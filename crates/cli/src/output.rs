@@ -296,25 +296,28 @@ fn single(out: &mut String, record: &Record) {
     for table in &record.results.tables {
         let Some(value) = table.values.first().copied().flatten() else { continue };
         let quantity = match table.quantity {
-            Quantity::Value => continue_value(table),
+            Quantity::Value if stands_alone(table, record) => "value",
+            Quantity::Value => continue,
             Quantity::Change => "change",
             Quantity::Recovery => "recovery",
         };
-        if quantity.is_empty() {
-            continue;
-        }
         let interval = match table.spread.first().copied().flatten() {
             Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
             None => String::new(),
         };
         let unit = if table.quantity == Quantity::Recovery { "" } else { &table.unit };
-        let _ = writeln!(out, "{:12} {quantity:9} {:>10} {unit}{interval}", table.metric, signed(value));
+        let value = if table.quantity == Quantity::Value { number(value) } else { signed(value) };
+        let _ = writeln!(out, "{:12} {quantity:9} {value:>10} {unit}{interval}", table.metric);
     }
 }
 
-/// Values are worth a line of their own only for metrics that have no change.
-fn continue_value(table: &Table) -> &'static str {
-    if table.baseline.starts_with('0') { "value" } else { "" }
+/// Values are worth a line of their own only where no change or recovery of the metric is shown.
+fn stands_alone(table: &Table, record: &Record) -> bool {
+    record
+        .results
+        .tables
+        .iter()
+        .all(|other| other.metric != table.metric || other.quantity == Quantity::Value)
 }
 
 fn grid(out: &mut String, table: &Table, args: &OutputArgs) {

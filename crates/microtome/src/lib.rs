@@ -14,6 +14,7 @@ pub mod method;
 pub mod metric;
 mod pairs;
 pub mod plot;
+pub mod published;
 mod record;
 mod stats;
 mod text_model;
