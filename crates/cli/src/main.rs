@@ -15,7 +15,12 @@ mod run;
 mod tokens;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Large activations come and go by the thousand; this allocator keeps their pages instead of giving
+/// them back to the system and faulting them in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A workbench for mechanistic interpretability of GPT-2-family transformers.
 ///
@@ -26,7 +31,7 @@ use clap::{Parser, Subcommand};
 #[command(name = "microtome", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -45,7 +50,12 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    let result = match Cli::parse().command {
+    let Some(command) = Cli::parse().command else {
+        // Writing help to a closed pipe is no failure worth telling.
+        let _ = Cli::command().print_long_help();
+        return std::process::ExitCode::SUCCESS;
+    };
+    let result = match command {
         Command::Info(args) => info::run(&args),
         Command::Tokens(args) => tokens::run(&args),
         Command::Measure(args) => measure::run(&args),

@@ -14,6 +14,10 @@ use microtome::model::{
 };
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
 
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 static MODEL: LazyLock<TextModel> = LazyLock::new(|| {
     let config = Config {
         n_layers: 12,
@@ -90,8 +94,12 @@ fn patch_144_heads_all_positions(bencher: Bencher, len: usize) {
 
 #[divan::bench(args = [16], sample_count = 5, sample_size = 1)]
 fn patch_resid_pre_layer_by_position(bencher: Bencher, len: usize) {
-    let patch =
-        Patch { site: Site::ResidPre, by: By::LayerPosition, direction: Direction::Denoise, at: Positions::All };
+    let patch = Patch {
+        site: Site::ResidPre,
+        by: By::LayerPosition,
+        direction: Direction::Denoise,
+        at: Positions::All,
+    };
     bencher.bench(|| experiment(Method::Patch(patch.clone()), len).run_quietly(&MODEL).expect("runs"));
 }
 

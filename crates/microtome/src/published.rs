@@ -263,3 +263,63 @@ fn ablation(model: &TextModel, watch: &mut Watch, figures: &mut Vec<Figure>) -> 
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompts_are_those_of_the_documentation() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ioi.json");
+        assert_eq!(crate::read_pairs(&path).unwrap(), indirect_object_prompts());
+    }
+
+    #[test]
+    fn the_prompts_have_one_length_and_answers_of_one_token() {
+        let tokenizer = microtome_model::Tokenizer::gpt2();
+        for prompt in indirect_object_prompts() {
+            for text in [Some(prompt.clean), prompt.corrupt].into_iter().flatten() {
+                let Text::Text(text) = text else { panic!("prompts are text") };
+                let ids = tokenizer.encode(&text).unwrap();
+                assert_eq!(ids.len(), END, "with BOS the end is position {END}: {text}");
+                let names = prompt.answers.iter().chain(&prompt.wrong_answers);
+                let second = tokenizer.display(ids[S2 - 1]);
+                assert!(names.clone().any(|name| *name == Answer::Text(second.clone())), "{second}: {text}");
+                for name in names {
+                    let Answer::Text(name) = name else { panic!("answers are text") };
+                    tokenizer.single_token(name).unwrap();
+                }
+            }
+        }
+    }
+
+    /// The whole of `verify` on random weights of a small model with GPT-2's layers, heads and
+    /// vocabulary: every experiment runs and gives a number. What the numbers should be only the
+    /// trained weights can say.
+    #[test]
+    fn every_published_figure_can_be_computed() {
+        use microtome_model::{
+            Activation, Config, MlpConfig, Model, NormConfig, Processing, Tokenizer, Weights,
+        };
+        let config = Config {
+            n_layers: 12,
+            n_heads: 12,
+            d_model: 24,
+            d_head: 2,
+            d_vocab: 50257,
+            n_ctx: 128,
+            mlp: Some(MlpConfig { d_mlp: 32, activation: Activation::GeluNew }),
+            norm: Some(NormConfig { eps: 1e-5 }),
+        };
+        let weights = Weights::random(&config, 1, 1.0).unwrap();
+        let model = Model::new(config, weights, Processing::Folded).unwrap();
+        let tokenizer = Tokenizer::gpt2();
+        let model = TextModel::from_model("random", model).unwrap().with_tokenizer(tokenizer);
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let mut watch = Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: 64 << 20 };
+        let figures = verify(&model, &mut watch).unwrap();
+        assert_eq!(figures.len(), 64);
+        assert!(figures.iter().all(|figure| figure.found.is_finite()), "{figures:?}");
+        assert!(figures.iter().any(|figure| !figure.agrees()), "random weights are not GPT-2");
+    }
+}

@@ -126,6 +126,13 @@ impl TextModel {
         Ok(TextModel { model, tokenizer: None, bos: None, about })
     }
 
+    /// The same model reading text through a vocabulary.
+    #[must_use]
+    pub fn with_tokenizer(self, tokenizer: Tokenizer) -> TextModel {
+        let about = About { tokenizer: tokenizer.describe(), ..self.about };
+        TextModel { bos: tokenizer.bos(), tokenizer: Some(tokenizer), about, ..self }
+    }
+
     /// The model itself.
     pub fn model(&self) -> &Model {
         &self.model
