@@ -11,7 +11,7 @@
 //! let gpt2 = Tokenizer::gpt2();
 //! assert_eq!(gpt2.encode(" Paris")?, [6342]);
 //! assert_eq!(gpt2.single_token(" Paris")?, 6342);
-//! # Ok::<(), microtome_model::error::Error>(())
+//! # Ok::<(), microtome_model::Error>(())
 //! ```
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
 //! The checkpoints this crate reads, each as the differences from the one layout in
-//! [`weights`](crate::weights): configuration keys, tensor names, which way a matrix is stored.
+//! [`Weights`]: configuration keys, tensor names, which way a matrix is stored.
 //!
 //! | family | sizes from | linear maps | q, k, v | activation |
 //! |---|---|---|---|---|
@@ -33,7 +33,7 @@ use transpose::transposed;
 pub struct Model {
     /// Sizes and choices.
     pub config: Config,
-    /// All tensors, in the layout of [`crate::weights`].
+    /// All tensors, in the one layout there is.
     pub weights: Weights,
     /// What the files leave open and this crate decided, one sentence each.
     pub assumptions: Vec<String>,

@@ -42,7 +42,7 @@ pub fn golden_sizes(golden: &Path) -> BTreeMap<String, usize> {
 }
 
 /// Loads a path without a hub.
-pub fn load_path(path: &Path) -> microtome_model::error::Result<Loaded> {
+pub fn load_path(path: &Path) -> microtome_model::Result<Loaded> {
     load(path.to_str().unwrap(), &options(), &mut ())
 }
 
@@ -52,7 +52,7 @@ pub fn options() -> LoadOptions {
 }
 
 /// Message of the error that something ends in.
-pub fn message<T>(result: microtome_model::error::Result<T>) -> String {
+pub fn message<T>(result: microtome_model::Result<T>) -> String {
     match result {
         Ok(_) => panic!("expected an error"),
         Err(error) => error.to_string(),

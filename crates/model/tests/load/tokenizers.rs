@@ -48,7 +48,7 @@ fn half_a_character_is_shown_as_its_bytes() {
     assert_eq!(gpt2.decode(&ids[..1]), "\u{fffd}");
     assert_eq!(gpt2.display(5335), " Mary");
     assert_eq!(gpt2.display(50300), "<50300>");
-    assert!(matches!(gpt2.token_bytes(50300), Err(Error::UnknownToken { id: 50300, vocab: 50257 })));
+    assert!(matches!(gpt2.token_bytes(50300), Err(Error::UnknownToken { id: 50300, d_vocab: 50257 })));
 }
 
 #[test]
