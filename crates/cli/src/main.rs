@@ -1,1 +1,68 @@
-fn main() {}
+//! The `microtome` command: parse, call the library, show. No subcommand holds science.
+
+mod ablate;
+mod args;
+mod edit;
+mod generate;
+mod info;
+mod measure;
+mod metrics;
+mod output;
+mod patch;
+mod progress;
+mod replay;
+mod run;
+mod tokens;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+/// A workbench for mechanistic interpretability of GPT-2-family transformers.
+///
+/// Models are a directory or checkpoint file (Hugging Face, nanoGPT, TransformerLens), or a Hugging
+/// Face id such as gpt2. Heads are written 8.11 or L8H11, MLPs m3, attention layers a3, neurons L3N120;
+/// all count from 0.
+#[derive(Parser)]
+#[command(name = "microtome", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Info(info::Args),
+    Tokens(tokens::Args),
+    Measure(measure::Args),
+    Ablate(ablate::Args),
+    Patch(patch::Args),
+    Edit(edit::Args),
+    Generate(generate::Args),
+    Run(run::Args),
+    Replay(replay::Args),
+    Verify(verify::Args),
+    Metrics(metrics::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().command {
+        Command::Info(args) => info::run(&args),
+        Command::Tokens(args) => tokens::run(&args),
+        Command::Measure(args) => measure::run(&args),
+        Command::Ablate(args) => ablate::run(&args),
+        Command::Patch(args) => patch::run(&args),
+        Command::Edit(args) => edit::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Metrics(args) => metrics::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -9,6 +9,9 @@ pub enum Error {
     /// The model, its files or its tokenizer.
     #[error(transparent)]
     Model(#[from] microtome_model::Error),
+    /// The tensor library refused an operation: a shape or dtype this crate should have checked.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] microtome_model::TensorError),
     /// A picture could not be drawn.
     #[error(transparent)]
     Plot(#[from] crate::plot::PlotError),

@@ -9,7 +9,7 @@ use microtome_model::Processing;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::method::{ablate::Ablate, edit::EditRun, generate::Generate, patch::Patch};
+use crate::method::{ablate::Ablate, edit::EditRun, generate::Generate, measure, patch::Patch};
 use crate::metric::{MetricId, Needs};
 use crate::record::{Record, Results};
 use crate::text_model::{Answer, Bos, Text, TextModel, Tokens};
@@ -62,6 +62,8 @@ pub struct Prompt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
+    /// Nothing: metrics of the prompts as they are.
+    Measure,
     /// Components are cut out and what they were worth is measured.
     Ablate(Ablate),
     /// Activations of one prompt are put into the run of another.
@@ -110,6 +112,7 @@ impl Experiment {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
         }
         match &self.method {
+            Method::Measure => measure::run(self, model, watch),
             Method::Ablate(ablate) => ablate.run(self, model, watch),
             Method::Patch(patch) => patch.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),

@@ -5,6 +5,7 @@
 //! with enough beside them to ask again and compare. What every number means stands in one place:
 //! metrics in [`metric`], methods in [`method`].
 
+mod check;
 mod component;
 mod error;
 mod experiment;
@@ -13,10 +14,12 @@ pub mod method;
 pub mod metric;
 mod pairs;
 pub mod plot;
+pub mod published;
 mod record;
 mod stats;
 mod text_model;
 
+pub use check::{ProcessingCheck, check_processing};
 pub use component::Component;
 pub use error::{Error, Result};
 pub use experiment::{DEFAULT_BUDGET, Experiment, Method, Prompt, Watch};

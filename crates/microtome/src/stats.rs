@@ -50,12 +50,14 @@ impl Bootstrap {
     }
 
     /// The interval that holds a statistic of 95 % of the resamples: from the 2.5th to the 97.5th
-    /// percentile. `statistic` gets the indices of a resample's prompts.
-    pub fn interval(&self, statistic: impl Fn(&[u32]) -> f64) -> (f64, f64) {
-        let mut values: Vec<f64> = self.draws.iter().map(|draw| statistic(draw)).collect();
+    /// percentile. `statistic` gets the indices of a resample's prompts; where it is not defined for
+    /// one of them, there is no interval.
+    pub fn interval(&self, statistic: impl Fn(&[u32]) -> Option<f64>) -> Option<(f64, f64)> {
+        let values: Option<Vec<f64>> = self.draws.iter().map(|draw| statistic(draw)).collect();
+        let mut values = values?;
         values.sort_by(f64::total_cmp);
         let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
-        (at(0.025), at(0.975))
+        Some((at(0.025), at(0.975)))
     }
 }
 
@@ -74,8 +76,8 @@ mod tests {
         let values = |n: usize| (0..n).map(|i| ((i * 37) % 101) as f64).collect::<Vec<_>>();
         let width = |n: usize| {
             let values = values(n);
-            let of = |draw: &[u32]| draw.iter().map(|&i| values[i as usize]).sum::<f64>() / n as f64;
-            let (low, high) = Bootstrap::new(n, 3).interval(of);
+            let of = |draw: &[u32]| Some(draw.iter().map(|&i| values[i as usize]).sum::<f64>() / n as f64);
+            let (low, high) = Bootstrap::new(n, 3).interval(of).unwrap();
             assert!(low < mean(&values) && mean(&values) < high);
             high - low
         };
@@ -85,7 +87,13 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_resamples() {
-        let of = |seed| Bootstrap::new(5, seed).interval(|draw| draw.iter().sum::<u32>() as f64);
+        let of = |seed| Bootstrap::new(5, seed).interval(|draw| Some(draw.iter().sum::<u32>() as f64));
         assert_eq!(of(1), of(1));
+    }
+
+    #[test]
+    fn a_statistic_that_is_not_always_defined_has_no_interval() {
+        let defined = |draw: &[u32]| draw.contains(&0).then_some(1.0);
+        assert_eq!(Bootstrap::new(2, 3).interval(defined), None);
     }
 }

@@ -34,7 +34,7 @@ mod weights;
 pub use archive::TensorArchive;
 pub use axes::{Positions, Units};
 pub use cache::Cache;
-pub use candle_core::{DType, Device, Tensor};
+pub use candle_core::{DType, Device, Error as TensorError, Tensor};
 pub use config::{Activation, Config, MlpConfig, NormConfig};
 pub use edit::{Change, Edit, Value};
 pub use error::{Error, Result};

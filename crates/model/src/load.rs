@@ -19,7 +19,7 @@ use crate::weight_hash::weight_hash;
 use crate::weights::Weights;
 
 /// A model with everything known about where it came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// Sizes and choices.
     pub config: Config,

@@ -1,9 +1,12 @@
 //! Methods: one file each, every one a kind of data inside an [`Experiment`](crate::Experiment).
 
 pub mod ablate;
+pub mod attribution;
 pub mod change;
 pub mod edit;
 pub mod generate;
 pub mod gradient;
+pub mod head_scores;
+pub(crate) mod measure;
 pub mod patch;
 pub(crate) mod sweep;

@@ -239,11 +239,12 @@ fn table<C: Cell>(
         let cell = swept.values(m, index).map(&cell_of);
         values.push(cell.as_ref().and_then(|cell| cell.over(&mut (0..n_prompts))));
         if n_prompts > 1 {
-            spread.push(cell.filter(|_| values[index].is_some()).map(|cell| {
-                let of = |draw: &[u32]| cell.over(&mut draw.iter().map(|&i| i as usize)).unwrap_or(f64::NAN);
-                let (low, high) = bootstrap.interval(of);
-                Spread { stderr: standard_error(&cell.by_prompt()), low, high }
-            }));
+            let interval = |cell: C| {
+                let of = |draw: &[u32]| cell.over(&mut draw.iter().map(|&i| i as usize));
+                let (low, high) = bootstrap.interval(of)?;
+                Some(Spread { stderr: standard_error(&cell.by_prompt()), low, high })
+            };
+            spread.push(cell.filter(|_| values[index].is_some()).and_then(interval));
         }
     }
     Table {

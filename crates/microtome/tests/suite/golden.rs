@@ -360,3 +360,42 @@ fn centre(row: &[f64]) -> Vec<f64> {
     let mean = row.iter().sum::<f64>() / row.len() as f64;
     row.iter().map(|x| x - mean).collect()
 }
+
+#[test]
+fn golden_direct_logit_attribution_sums_to_the_logit() {
+    use microtome::method::attribution::direct_attribution;
+    for processing in BOTH {
+        let Some(golden) = Golden::open(processing) else { return };
+        let (tokens, target, foil) = (golden.ids("clean"), golden.id("target"), golden.id("foil"));
+        let len = tokens.len();
+        let (n_layers, n_heads) = (golden.model.config().n_layers, golden.model.config().n_heads);
+        let embed = golden.values("dla/embed");
+        let heads = golden.values("dla/heads");
+        let (b_o, mlp) = (golden.values("dla/b_O"), golden.values("dla/mlp"));
+        let constant = golden.values("dla/const");
+        let pos_embed = golden.values("dla/pos_embed");
+        for pos in [0, len / 2, len - 1] {
+            for (kind, wrong) in [(0, &[][..]), (1, &[foil][..])] {
+                let found = direct_attribution(&golden.model, &tokens, pos, &[target], wrong).unwrap();
+                let close = |what: &str, a: f64, b: f64| assert_close(what, &[a], &[b], TOLERANCE);
+                close("embed", found.embed, embed[pos * 2 + kind]);
+                close("pos_embed", found.pos_embed, pos_embed[pos * 2 + kind]);
+                close("constant", found.constant, constant[kind]);
+                for layer in 0..n_layers {
+                    for head in 0..n_heads {
+                        let expected = heads[((layer * n_heads + head) * len + pos) * 2 + kind];
+                        close("head", found.heads[layer][head], expected);
+                    }
+                    close("b_O", found.attention_bias[layer], b_o[(layer * len + pos) * 2 + kind]);
+                    close("mlp", found.mlps[layer], mlp[(layer * len + pos) * 2 + kind]);
+                }
+                let logits = golden.derived["clean/logits"].get(pos).unwrap();
+                let logits = values(&logits);
+                let whole = logits[target as usize] - if kind == 1 { logits[foil as usize] } else { 0.0 };
+                close("total", found.total(), whole);
+                let (_, last) = found.accumulated.last().unwrap();
+                close("accumulated", last + found.constant, whole);
+            }
+        }
+    }
+}

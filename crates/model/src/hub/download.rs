@@ -122,6 +122,15 @@ impl<'a> Repo<'a> {
                 Err(Failure::Broken(problem)) => problem,
             };
             tries = if meter.on_disk >= before + WORTHWHILE_BYTES { 1 } else { tries + 1 };
+            if tries > self.settings.retries && !meter.started {
+                let (id, cache) = (self.id.clone(), self.settings.cache_dir.clone());
+                return Err(HubError::Unreachable {
+                    id,
+                    cache,
+                    url: self.settings.endpoint.clone(),
+                    problem,
+                });
+            }
             if tries > self.settings.retries {
                 let (file, received, total) = (name.to_owned(), meter.on_disk, meter.total);
                 return Err(HubError::Interrupted { file, received, total, problem });
@@ -261,7 +270,7 @@ impl<'a> Repo<'a> {
                 ureq::Error::HostNotFound
                     | ureq::Error::ConnectionFailed
                     | ureq::Error::Timeout(ureq::Timeout::Connect)
-            ) || matches!(&error, ureq::Error::Io(e) if e.kind() == ErrorKind::ConnectionRefused);
+            ) || matches!(&error, ureq::Error::Io(e) if !may_pass(e.kind()));
             if is_unreachable && !meter.started {
                 return Failure::Final(HubError::Unreachable {
                     id: self.id.clone(),
@@ -494,4 +503,22 @@ mod tests {
         assert_ne!(authority("http://hub.example/a"), authority("https://hub.example"));
         assert_ne!(authority("https://hub.example@evil/a"), authority("https://hub.example"));
     }
+}
+
+/// Whether a connection that failed this way may hold the next time; an unknown host or a refusal
+/// will not.
+fn may_pass(kind: ErrorKind) -> bool {
+    use ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut, UnexpectedEof, WouldBlock,
+    };
+    matches!(
+        kind,
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | Interrupted
+            | TimedOut
+            | UnexpectedEof
+            | WouldBlock
+    )
 }

@@ -274,7 +274,7 @@ fn refusals_are_told_apart() {
         assert!(matches!(error, HubError::Unauthorized { .. }), "{error}");
         assert!(error.to_string().contains("HF_TOKEN"));
     }
-    assert!(matches!(refused(503, ""), HubError::Interrupted { .. }));
+    assert!(matches!(refused(503, ""), HubError::Unreachable { .. }));
     assert!(matches!(refused(400, ""), HubError::Answer { .. }));
     server.state().refuse = None;
     assert!(matches!(snapshot(&settings), Err(HubError::FileNotFound { expected: "config.json", .. })));

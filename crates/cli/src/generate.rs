@@ -1,0 +1,63 @@
+//! `microtome generate`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use microtome::method::generate::Generate;
+use microtome::{Component, Method};
+
+use crate::args::{AskArgs, ModelArgs, WithArgs, load};
+use crate::{output, progress};
+
+/// Generate text, with and without components
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  microtome generate -m gpt2 \"The cat sat on the mat. The dog\" --max 30
+  microtome generate -m gpt2 \"The Eiffel Tower is in\" --cut 9.6,9.9 --with uniform --temperature 1 --seed 7")]
+pub struct Args {
+    /// The prompt
+    prompt: String,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// How many tokens to add at most
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    max: usize,
+    /// 0 takes the most probable token; above, tokens are drawn from the 50 most probable
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Components cut on every token of a second text: heads 8.11, MLPs m3, neurons L3N120
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cut: Vec<Component>,
+    #[command(flatten)]
+    with: WithArgs,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Read the prompt as token ids separated by commas
+    #[arg(long)]
+    ids: bool,
+    #[command(flatten)]
+    output: output::OutputArgs,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let ask = AskArgs {
+        target: vec![],
+        foil: vec![],
+        ids: args.ids,
+        metric: vec![],
+        read_at: None,
+        seed: args.seed,
+    };
+    let generate = Generate {
+        max_new_tokens: args.max,
+        temperature: args.temperature,
+        cut: args.cut.clone(),
+        with: args.with.replacement(&ask)?,
+    };
+    let prompts = vec![ask.prompt(&args.prompt, None)?];
+    let experiment = ask.experiment(&args.model, prompts, Method::Generate(generate))?;
+    let model = load(&args.model.model, experiment.weights)?;
+    let record = progress::run(&experiment, &model, args.output.memory)?;
+    output::show(&record, &args.output)
+}

@@ -1,0 +1,381 @@
+//! Showing a record: a table to read, files to keep.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
+use microtome::{PromptReport, Quantity, Record, RunReport, Table, Tokens};
+
+/// Where results go besides the terminal.
+#[derive(Args, Debug, Clone, Default)]
+pub struct OutputArgs {
+    /// Show and draw this metric [default: the first measured]
+    #[arg(long, value_name = "METRIC", help_heading = "Output")]
+    pub show: Option<String>,
+    /// Show and draw the metric's value rather than its change or recovery
+    #[arg(long, help_heading = "Output")]
+    pub value: bool,
+    /// Print the record as JSON instead of the table, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Print all tables as CSV instead of the table, or write them to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-", help_heading = "Output")]
+    pub csv: Option<PathBuf>,
+    /// Draw the heatmap as PNG
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub png: Option<PathBuf>,
+    /// Draw the heatmap as SVG
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub svg: Option<PathBuf>,
+    /// Write the record, which `microtome replay` runs again
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub record: Option<PathBuf>,
+    /// How many of the strongest entries to list
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
+    pub list: usize,
+    /// Memory for activations, MiB [default: 512]
+    #[arg(long, value_name = "MIB", help_heading = "Output")]
+    pub memory: Option<usize>,
+}
+
+/// Exit status of a run that was stopped, as shells give it for Ctrl-C.
+const STOPPED: u8 = 130;
+
+/// Shows a record and writes the files asked for.
+pub fn show(record: &Record, args: &OutputArgs) -> Result<ExitCode> {
+    let chosen = choose(record, args)?;
+    if let Some(file) = &args.record {
+        write_whole(file, json(record)?.as_bytes())?;
+    }
+    let picture = match chosen {
+        Some(table) => Some(table.heatmap(&subtitle(record))),
+        None => None,
+    };
+    if let Some(file) = args.png.as_ref().or(args.svg.as_ref()) {
+        let picture = picture.as_ref().with_context(|| {
+            format!("nothing to draw in `{}`: this experiment has no table", file.display())
+        })?;
+        picture.check()?;
+        let svg = picture.to_svg();
+        if let Some(file) = &args.svg {
+            write_whole(file, svg.as_bytes())?;
+        }
+        if let Some(file) = &args.png {
+            write_whole(file, &svg_to_png(&svg, 2.0)?)?;
+        }
+    }
+    let mut to_terminal = true;
+    if let Some(file) = &args.json {
+        to_terminal &= put(file, &json(record)?)?;
+    }
+    if let Some(file) = &args.csv {
+        to_terminal &= put(file, &csv(record))?;
+    }
+    if to_terminal {
+        print(&text(record, chosen, args))?;
+    }
+    if record.is_complete() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let results = &record.results;
+    eprintln!("stopped: {} of {} runs finished; the rest is empty above", results.runs, results.runs_wanted);
+    Ok(ExitCode::from(STOPPED))
+}
+
+/// Writes a file whole or not at all: under another name first, then renamed.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().with_context(|| format!("`{}` is no file name", path.display()))?;
+    let partial = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&partial)))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Prints where `-` is asked for; whether the terminal is still free.
+fn put(file: &Path, content: &str) -> Result<bool> {
+    if file == Path::new("-") {
+        print(content)?;
+        return Ok(false);
+    }
+    write_whole(file, content.as_bytes())?;
+    Ok(true)
+}
+
+/// Prints to standard output; a reader that has gone away (`| head`) is no error.
+pub fn print(content: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(content.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+fn json(record: &Record) -> Result<String> {
+    Ok(serde_json::to_string_pretty(record)? + "\n")
+}
+
+/// All tables below each other: a header line before each change of axes.
+fn csv(record: &Record) -> String {
+    let quote = |field: &str| match field.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    };
+    let line = |fields: &[String]| fields.iter().map(|f| quote(f)).collect::<Vec<_>>().join(",") + "\n";
+    let mut out = String::new();
+    let mut last_header: Option<Vec<String>> = None;
+    for table in &record.results.tables {
+        let axes = table.axes.iter().map(|axis| axis.name.clone());
+        let names = ["value", "stderr", "low", "high"].map(str::to_owned);
+        let header: Vec<String> =
+            ["metric", "quantity", "unit"].map(str::to_owned).into_iter().chain(axes).chain(names).collect();
+        if last_header.as_ref() != Some(&header) {
+            out += &line(&header);
+            last_header = Some(header);
+        }
+        let quantity = match table.quantity {
+            Quantity::Value => "value",
+            Quantity::Change => "change",
+            Quantity::Recovery => "recovery",
+        };
+        for row in table.csv_rows() {
+            let head = [table.metric.clone(), quantity.to_owned(), table.unit.clone()];
+            out += &line(&head.into_iter().chain(row).collect::<Vec<_>>());
+        }
+    }
+    out
+}
+
+/// The table to show: of the metric asked for, its change or recovery where it has one.
+fn choose<'a>(record: &'a Record, args: &OutputArgs) -> Result<Option<&'a Table>> {
+    let tables = &record.results.tables;
+    let Some(first) = tables.first() else { return Ok(None) };
+    let metric = args.show.as_deref().unwrap_or(&first.metric);
+    let mut of_metric = tables.iter().filter(|table| table.metric == metric);
+    let found = match args.value {
+        true => of_metric.find(|table| table.quantity == Quantity::Value),
+        false => of_metric.next(),
+    };
+    match found {
+        Some(table) => Ok(Some(table)),
+        None => {
+            let mut measured: Vec<&str> = tables.iter().map(|table| table.metric.as_str()).collect();
+            measured.dedup();
+            bail!(
+                "metric `{metric}` was not measured; measured: {}. Name it with --metric",
+                measured.join(", ")
+            )
+        }
+    }
+}
+
+fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}", model_line(record));
+    let prompts = &record.results.prompts;
+    match &prompts[..] {
+        [] => {}
+        [one] => prompt_text(&mut out, one),
+        [first, ..] => {
+            let _ = writeln!(out, "\n{} prompts, the first:", prompts.len());
+            prompt_text(&mut out, first);
+        }
+    }
+    if let Some(generation) = &record.results.generation {
+        let _ = writeln!(out, "\ncontrol  {}", generation.control_text);
+        if !generation.ablated.is_empty() {
+            let _ = writeln!(out, "ablated  {}", generation.ablated_text);
+        }
+    }
+    match chosen {
+        Some(table) if table.axes.is_empty() => single(&mut out, record),
+        Some(table) => grid(&mut out, table, args),
+        None => {}
+    }
+    let _ = writeln!(out);
+    let lines =
+        if record.results.tables.is_empty() { &record.results.notes[..] } else { &record.results.notes[..1] };
+    for note in lines {
+        let _ = writeln!(out, "{note}");
+    }
+    let runs = record.results.runs;
+    let what = if record.results.generation.is_some() { "tokens" } else { "runs" };
+    let _ = writeln!(out, "{runs} {what}, {}", duration(record.elapsed_secs));
+    out
+}
+
+/// `gpt2 · 12 layers x 12 heads, 768 wide · folded weights · BOS prepended: <|endoftext|>`
+pub fn model_line(record: &Record) -> String {
+    let model = &record.model;
+    let config = &model.config;
+    format!(
+        "{} · {} layers x {} heads, {} wide · {} weights · BOS {}",
+        model.about.model,
+        config.n_layers,
+        config.n_heads,
+        config.d_model,
+        model.weights.name(),
+        model.bos
+    )
+}
+
+fn subtitle(record: &Record) -> String {
+    let prompt = match &record.results.prompts[..] {
+        [one] => one.clean.labels.concat().replace('\n', "⏎"),
+        many => format!("{} prompts", many.len()),
+    };
+    let mut prompt: String = prompt;
+    if prompt.chars().count() > 72 {
+        prompt = format!(
+            "…{}",
+            prompt.chars().rev().take(71).collect::<Vec<_>>().into_iter().rev().collect::<String>()
+        );
+    }
+    format!("{prompt} · {} · {} weights", short_name(&record.model.about.model), record.model.weights.name())
+}
+
+/// The last part of a path, with its folder where the file name says nothing.
+fn short_name(model: &str) -> &str {
+    let parts: Vec<&str> = model.trim_end_matches('/').rsplitn(3, '/').collect();
+    match parts[..] {
+        ["ckpt.pt" | "model.safetensors", folder, ..] => folder,
+        _ => parts[0],
+    }
+}
+
+fn prompt_text(out: &mut String, prompt: &PromptReport) {
+    let _ = writeln!(out, "\nclean    {}", tokens_line(&prompt.clean));
+    if let Some(corrupt) = &prompt.corrupt {
+        let _ = writeln!(out, "corrupt  {}", tokens_line(corrupt));
+    }
+    for run in &prompt.runs {
+        let _ = writeln!(out, "{:8} {}", run.name, metrics_line(run));
+        let _ = writeln!(out, "         next: {}", top_line(run));
+    }
+}
+
+/// Tokens as `[a][ b]`; the middle of a long prompt is left out, with its length.
+pub fn tokens_line(tokens: &Tokens) -> String {
+    const ENDS: usize = 24;
+    let show =
+        |labels: &[String]| labels.iter().map(|label| format!("[{}]", visible(label))).collect::<String>();
+    let labels = &tokens.labels;
+    if labels.len() <= 2 * ENDS {
+        return show(labels);
+    }
+    let left_out = labels.len() - 2 * ENDS;
+    format!("{} … {left_out} more … {}", show(&labels[..ENDS]), show(&labels[labels.len() - ENDS..]))
+}
+
+fn visible(label: &str) -> String {
+    label.replace('\n', "⏎").replace('\t', "⇥").replace('\r', "␍")
+}
+
+fn metrics_line(run: &RunReport) -> String {
+    let one = |value: &microtome::MetricValue| format!("{} {}", value.metric, number(value.value));
+    run.metrics.iter().map(one).collect::<Vec<_>>().join("  ")
+}
+
+fn top_line(run: &RunReport) -> String {
+    let one = |top: &microtome::TokenProb| format!("[{}] {:.1}%", visible(&top.token), 100.0 * top.prob);
+    run.top.iter().take(5).map(one).collect::<Vec<_>>().join("  ")
+}
+
+/// All numbers of a single edited run, side by side.
+fn single(out: &mut String, record: &Record) {
+    let _ = writeln!(out);
+    for table in &record.results.tables {
+        let Some(value) = table.values.first().copied().flatten() else { continue };
+        let quantity = match table.quantity {
+            Quantity::Value if stands_alone(table, record) => "value",
+            Quantity::Value => continue,
+            Quantity::Change => "change",
+            Quantity::Recovery => "recovery",
+        };
+        let interval = match table.spread.first().copied().flatten() {
+            Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let unit = if table.quantity == Quantity::Recovery { "" } else { &table.unit };
+        let value = if table.quantity == Quantity::Value { number(value) } else { signed(value) };
+        let _ = writeln!(out, "{:12} {quantity:9} {value:>10} {unit}{interval}", table.metric);
+    }
+}
+
+/// Values are worth a line of their own only where no change or recovery of the metric is shown.
+fn stands_alone(table: &Table, record: &Record) -> bool {
+    record
+        .results
+        .tables
+        .iter()
+        .all(|other| other.metric != table.metric || other.quantity == Quantity::Value)
+}
+
+fn grid(out: &mut String, table: &Table, args: &OutputArgs) {
+    let heatmap = table.heatmap("");
+    let _ = writeln!(out);
+    // A drawing of thousands of columns helps nobody in a terminal; the list and the files do.
+    const WIDEST: usize = 400;
+    if heatmap.cols.labels.len() <= WIDEST {
+        out.push_str(render_heatmap(&heatmap, term_options()).trim_end());
+        out.push('\n');
+    } else {
+        let _ = writeln!(out, "{}\n{}", table.title, table.baseline);
+    }
+    let _ = writeln!(out, "\nstrongest");
+    for (label, value, spread) in table.strongest(args.list) {
+        let interval = match spread {
+            Some(s) => format!("  ± {}  95% {} to {}", number(s.stderr), number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let value = if table.quantity == Quantity::Value { number(value) } else { signed(value) };
+        let _ = writeln!(out, "  {:14} {value:>10}{interval}", visible(&label));
+    }
+}
+
+/// The terminal's width, and the colours it takes.
+pub fn term_options() -> TermOptions {
+    let var = |name: &str| std::env::var(name).unwrap_or_default();
+    let color = match (
+        std::io::stdout().is_terminal(),
+        std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()),
+    ) {
+        (true, false) if ["truecolor", "24bit"].contains(&var("COLORTERM").as_str()) => ColorMode::TrueColor,
+        (true, false) if var("TERM") != "dumb" => ColorMode::Ansi256,
+        _ => ColorMode::None,
+    };
+    // A pipe has no width; a hundred columns fit most pages.
+    let width = terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0));
+    TermOptions { width, color }
+}
+
+fn number(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".to_owned(),
+        a if !(1e-3..1e5).contains(&a) => format!("{x:.2e}"),
+        a if a >= 100.0 => format!("{x:.1}"),
+        _ => format!("{x:.4}"),
+    }
+}
+
+fn signed(x: f64) -> String {
+    if x > 0.0 { format!("+{}", number(x)) } else { number(x) }
+}
+
+/// `61 ms`, `2.3 s`, `4 min 10 s`.
+pub fn duration(secs: f64) -> String {
+    match secs {
+        s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
+        s if s < 60.0 => format!("{s:.2} s"),
+        s => format!("{} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}

@@ -1,0 +1,102 @@
+//! `microtome patch`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use microtome::method::patch::{By, Direction, Patch};
+use microtome::model::{Positions, Site};
+use microtome::{Component, Method};
+
+use crate::args::{AskArgs, ModelArgs, load, positions};
+use crate::{output, progress};
+
+/// Put activations of one prompt's run into the run of the other
+///
+/// By default clean activations go into the corrupt run, one head at a time, and the recovery of the
+/// metric is shown: 0 = as the corrupt run, 1 = as the clean run.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  microtome patch -m gpt2 \"When John and Mary went to the shops, John gave the bag to\" \\
+    -c \"When John and Mary went to the shops, Mary gave the bag to\" -t \" Mary\" -f \" John\"
+  microtome patch -m gpt2 --pairs ioi.json --site resid_pre --by layer-position --svg resid.svg")]
+pub struct Args {
+    /// The clean prompt
+    prompt: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The corrupt prompt, of as many tokens as the clean one
+    #[arg(short, long, value_name = "PROMPT")]
+    corrupt: Option<String>,
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
+    #[arg(long, value_name = "FILE")]
+    pairs: Option<PathBuf>,
+    /// Activation to patch: z, q, k, v, result, pattern, attn_out, mlp_out, resid_pre, resid_mid, ..
+    #[arg(long, value_parser = site, default_value = "z")]
+    site: Site,
+    /// How patches are laid out [default: head where the site has heads, else layer-position]
+    #[arg(long, value_enum, conflicts_with_all = ["heads", "layers"])]
+    by: Option<Layout>,
+    /// Heads patched together, for example 9.6,9.9
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "layers")]
+    heads: Vec<Component>,
+    /// Layers patched together, for example 3,4
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    layers: Vec<usize>,
+    /// Denoise: clean into corrupt. Noise: corrupt into clean
+    #[arg(long, value_enum, default_value_t = Way::Denoise)]
+    direction: Way,
+    /// Positions patched, where the layout does not go through them: all, last, 3,5 or 4..
+    #[arg(long, value_parser = positions, default_value = "all")]
+    at: Positions,
+    #[command(flatten)]
+    output: output::OutputArgs,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Every head
+    Head,
+    /// Every head at every position
+    HeadPosition,
+    /// Every layer
+    Layer,
+    /// Every layer at every position
+    LayerPosition,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Denoise,
+    Noise,
+}
+
+fn site(name: &str) -> Result<Site> {
+    Ok(Site::from_short_name(name)?)
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let by = match (args.by, &args.heads[..], &args.layers[..]) {
+        (_, [_, ..], _) => By::Heads(args.heads.clone()),
+        (_, _, [_, ..]) => By::Layers(args.layers.clone()),
+        (Some(Layout::Head), ..) => By::Head,
+        (Some(Layout::HeadPosition), ..) => By::HeadPosition,
+        (Some(Layout::Layer), ..) => By::Layer,
+        (Some(Layout::LayerPosition), ..) => By::LayerPosition,
+        (None, ..) if args.site.has_heads() => By::Head,
+        (None, ..) => By::LayerPosition,
+    };
+    let direction = match args.direction {
+        Way::Denoise => Direction::Denoise,
+        Way::Noise => Direction::Noise,
+    };
+    let patch = Patch { site: args.site, by, direction, at: args.at.clone() };
+    let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
+    let experiment = args.ask.experiment(&args.model, prompts, Method::Patch(patch))?;
+    let model = load(&args.model.model, experiment.weights)?;
+    let record = progress::run(&experiment, &model, args.output.memory)?;
+    output::show(&record, &args.output)
+}

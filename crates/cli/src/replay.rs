@@ -1,0 +1,53 @@
+//! `microtome replay`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use microtome::Record;
+
+use crate::args::load;
+use crate::output::{duration, print};
+use crate::progress;
+
+/// Run a record's experiment again and compare every number
+///
+/// Ends with success where all agree, with failure where any differs.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A record written with --record
+    record: PathBuf,
+    /// Use this model instead of the one named in the record (a path that has moved)
+    #[arg(short, long)]
+    model: Option<String>,
+    /// How far numbers may be apart, relative to the larger (absolute below 1)
+    #[arg(long, default_value_t = 1e-4)]
+    tolerance: f64,
+}
+
+/// Differences printed before the rest are counted.
+const SHOWN: usize = 20;
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let name = args.record.display();
+    let text = std::fs::read_to_string(&args.record).with_context(|| format!("cannot read `{name}`"))?;
+    let old: Record = serde_json::from_str(&text).with_context(|| format!("`{name}` is no record"))?;
+    let spec = args.model.as_ref().unwrap_or(&old.experiment.model);
+    let model = load(spec, old.experiment.weights)?;
+    let new = progress::run(&old.experiment, &model, None)?;
+    let differences = old.differences(&new, args.tolerance);
+    let mut out = String::new();
+    for difference in differences.iter().take(SHOWN) {
+        out += &format!("{difference}\n");
+    }
+    if differences.len() > SHOWN {
+        out += &format!("and {} more\n", differences.len() - SHOWN);
+    }
+    let times = format!("then {}, now {}", duration(old.elapsed_secs), duration(new.elapsed_secs));
+    out += &match differences.len() {
+        0 => format!("all numbers agree within {:e}; {times}\n", args.tolerance),
+        n => format!("{n} differences; {times}\n"),
+    };
+    print(&out)?;
+    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

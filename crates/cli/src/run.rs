@@ -1,0 +1,33 @@
+//! `microtome run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use microtome::Experiment;
+
+use crate::args::load;
+use crate::{output, progress};
+
+/// Run an experiment from a JSON file (docs/formats.md)
+#[derive(clap::Args)]
+pub struct Args {
+    /// The experiment; `-` reads standard input
+    file: PathBuf,
+    #[command(flatten)]
+    output: output::OutputArgs,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let text = match args.file.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin()),
+        _ => std::fs::read_to_string(&args.file),
+    };
+    let name = args.file.display();
+    let text = text.with_context(|| format!("cannot read `{name}`"))?;
+    let experiment: Experiment =
+        serde_json::from_str(&text).with_context(|| format!("`{name}` is no experiment"))?;
+    let model = load(&experiment.model, experiment.weights)?;
+    let record = progress::run(&experiment, &model, args.output.memory)?;
+    output::show(&record, &args.output)
+}
