@@ -14,8 +14,9 @@ use crate::{output, progress};
 /// Edit named hooks and compare with the unedited run
 ///
 /// An edit is HOOK[UNITS]@POSITIONS=CHANGE, where [UNITS] (heads, neurons or dimensions) and
-/// @POSITIONS (all, last, 3,5, 4..) may be left out, and HOOK may be a glob. CHANGE is zero, mean,
-/// set:X, add:X, scale:X, uniform, identity, random, previous, or cut:QUERY-KEY,QUERY-KEY.
+/// @POSITIONS (all, last, 3,5, 4..) may be left out, and HOOK may be a glob. CHANGE is zero, mean (of
+/// the prompt), resample (from the corrupt prompt), set:X, add:X, scale:X, uniform, identity, random,
+/// previous, or cut:QUERY-KEY,QUERY-KEY.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microtome edit -m gpt2 \"The Eiffel Tower is in\" -t \" Paris\" -e 'blocks.9.attn.hook_z[6,9]@last=zero'
@@ -28,6 +29,9 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     ask: AskArgs,
+    /// The corrupt prompt, which the change `resample` takes values from
+    #[arg(short, long, value_name = "PROMPT")]
+    corrupt: Option<String>,
     /// An edit; several times for several
     #[arg(short, long = "edit", value_name = "EDIT", value_parser = edit_spec, required = true)]
     edits: Vec<EditSpec>,
@@ -36,7 +40,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let prompts = vec![args.ask.prompt(&args.prompt, None)?];
+    let prompts = vec![args.ask.prompt(&args.prompt, args.corrupt.as_deref())?];
     let method = Method::Edit(EditRun { edits: args.edits.clone() });
     let experiment = args.ask.experiment(&args.model, prompts, method)?;
     let model = load(&args.model.model, experiment.weights)?;
@@ -88,12 +92,13 @@ fn change_spec(text: &str) -> Result<ChangeSpec> {
         _ if !argument.is_empty() => bail!("`{name}` takes no argument"),
         "zero" => replace(Replacement::Zero),
         "mean" => replace(Replacement::Mean { reference: vec![], per: Default::default() }),
+        "resample" => replace(Replacement::Resample { from: None }),
         "uniform" => replace(Replacement::Uniform),
         "identity" => replace(Replacement::Identity),
         "random" => replace(Replacement::Random),
         "previous" => replace(Replacement::Previous),
         _ => bail!(
-            "`{name}` is no change; there are zero, mean, set:X, add:X, scale:X, uniform, identity, random, previous, cut:QUERY-KEY"
+            "`{name}` is no change; there are zero, mean, resample, set:X, add:X, scale:X, uniform, identity, random, previous, cut:QUERY-KEY"
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! The `microtome` command: parse, call the library, show. No subcommand holds science.
 
 mod ablate;
+mod activations;
 mod args;
 mod edit;
 mod generate;
@@ -43,6 +44,7 @@ enum Command {
     Patch(patch::Args),
     Edit(edit::Args),
     Generate(generate::Args),
+    Activations(activations::Args),
     Run(run::Args),
     Replay(replay::Args),
     Verify(verify::Args),
@@ -63,6 +65,7 @@ fn main() -> std::process::ExitCode {
         Command::Patch(args) => patch::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Activations(args) => activations::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -121,7 +121,8 @@ impl Experiment {
     }
 
     /// The metrics to measure: those named, or else the logit difference where every prompt has wrong
-    /// answers, and probability, rank and margin where it has answers, and entropy and KL always.
+    /// answers, and probability, rank and margin where it has answers, and entropy and (with something edited) KL
+    /// always.
     ///
     /// # Errors
     /// [`Error::MissingTokens`] for a named metric whose tokens are not given.
@@ -136,7 +137,10 @@ impl Experiment {
             if answers {
                 names.extend(["prob", "rank", "margin"]);
             }
-            names.extend(["entropy", "kl"]);
+            names.push("entropy");
+            if self.method != Method::Measure {
+                names.push("kl");
+            }
             return names.into_iter().map(MetricId::named).collect();
         }
         for metric in &self.metrics {

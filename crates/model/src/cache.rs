@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use candle_core::Tensor;
 
+use crate::axes::Positions;
 use crate::error::{Error, Result};
 use crate::hook::{Hook, nearest};
+use crate::run::select;
 
 /// Activations of one prompt, batch left out: shapes as [`Hook::shape`](crate::Hook::shape) says, with
 /// only the kept positions along their first axis (the query axis at `attn_scores` and `pattern`).
@@ -38,4 +40,40 @@ impl Cache {
         });
         hooks
     }
+
+    /// Only these positions of a cache that holds all `len` (queries, at `attn_scores` and `pattern`).
+    ///
+    /// # Errors
+    /// [`Error::PositionOutOfRange`] where one lies past the end.
+    pub fn at(&self, positions: &Positions, len: usize) -> Result<Cache> {
+        let kept = positions.resolve(len)?;
+        let keep = |(hook, value): (&Hook, &Tensor)| {
+            let axis = usize::from(hook.site.is_attention());
+            let all = value.dim(axis)? == kept.len();
+            Ok((*hook, if all { value.clone() } else { select(value, &kept, axis)? }))
+        };
+        Ok(Cache { values: self.values.iter().map(keep).collect::<Result<_>>()? })
+    }
+
+    /// Every activation with its hook's name, `prefix` in front, in firing order.
+    ///
+    /// # Errors
+    /// [`Error::NotCached`] never: every hook listed is there.
+    pub fn named(&self, prefix: &str) -> Result<Vec<(String, Tensor)>> {
+        self.hooks()
+            .into_iter()
+            .map(|hook| Ok((format!("{prefix}{hook}"), self.get(hook)?.clone())))
+            .collect()
+    }
+}
+
+/// Named tensors as the bytes of a safetensors file.
+///
+/// # Errors
+/// [`Error::Tensor`] where a tensor cannot be laid out in memory.
+pub fn to_safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let tensors = tensors.iter().map(|(name, tensor)| Ok((name, tensor.contiguous()?)));
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None);
+    bytes.map_err(|source| Error::Tensor(source.into()))
 }

@@ -284,6 +284,11 @@ impl Hook {
         self.site.shape(config, len)
     }
 
+    /// Whether this fires in a run of the layers below `layer` alone.
+    pub fn fires_below(self, layer: usize) -> bool {
+        self.site <= Site::PosEmbed || (self.site.in_block() && self.layer < layer)
+    }
+
     /// Every hook of a model, in firing order.
     pub fn all(config: &Config) -> Vec<Hook> {
         let sites = || Site::all().filter(|site| site.exists_in(config));

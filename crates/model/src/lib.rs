@@ -33,7 +33,7 @@ mod weights;
 
 pub use archive::TensorArchive;
 pub use axes::{Positions, Units};
-pub use cache::Cache;
+pub use cache::{Cache, to_safetensors};
 pub use candle_core::{DType, Device, Error as TensorError, Tensor};
 pub use config::{Activation, Config, MlpConfig, NormConfig};
 pub use edit::{Change, Edit, Value};

@@ -166,17 +166,18 @@ fn collect<P: AsRef<[u32]>>(
     let values = std::mem::take(&mut walk.hooks.values);
     let mut caches: BTreeMap<usize, Cache> = BTreeMap::new();
     for (hook, group, value) in values {
-        let lanes = walk.group(group).lanes();
-        for (index, &lane) in lanes.iter().enumerate() {
-            let mut of_lane = value.narrow(0, index, 1)?.squeeze(0)?;
-            if options.keep != Positions::All {
-                let kept = options.keep.resolve(prompts[lane].as_ref().len())?;
-                of_lane = select(&of_lane, &kept, usize::from(hook.site.is_attention()))?;
-            }
+        for (index, &lane) in walk.group(group).lanes().iter().enumerate() {
+            let of_lane = value.narrow(0, index, 1)?.squeeze(0)?;
             caches.entry(lane).or_default().values.insert(hook, of_lane);
         }
     }
-    Ok(caches.into_iter().collect())
+    caches
+        .into_iter()
+        .map(|(lane, cache)| match &options.keep {
+            Positions::All => Ok((lane, cache)),
+            keep => Ok((lane, cache.at(keep, prompts[lane].as_ref().len())?)),
+        })
+        .collect()
 }
 
 /// Lends the numbers of a `[rows, columns]` tensor as f32, row after row, copying only where the tensor

@@ -399,3 +399,21 @@ fn golden_direct_logit_attribution_sums_to_the_logit() {
         }
     }
 }
+
+#[test]
+fn golden_activations_written_to_a_file_read_back_under_transformerlens_names() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    let hooks: Vec<Hook> = golden.acts.keys().map(|name| Hook::parse(name).unwrap()).collect();
+    let options = RunOptions { reads: hooks, keep: Positions::Last, ..Default::default() };
+    let run = golden.model.model().run(&golden.ids("clean"), &options).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, microtome::model::to_safetensors(&run.cache.named("").unwrap()).unwrap()).unwrap();
+    let back = microtome::model::load_safetensors(file.path()).unwrap();
+    assert_eq!(back.len(), golden.acts.len());
+    for (name, expected) in &golden.acts {
+        let axis = usize::from(name.contains("pattern") || name.contains("scores"));
+        let last = expected.dim(axis).unwrap() - 1;
+        let expected = expected.narrow(axis, last, 1).unwrap();
+        assert_close(name, &values(&back[name]), &values(&expected), TOLERANCE);
+    }
+}
