@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let options = LoadOptions::default();
     let loaded = load(&args.model, &options, &mut bar)
         .with_context(|| format!("cannot load model `{}`", args.model))?;
-    let n_parameters = loaded.weights.n_parameters(&loaded.config);
+    let n_parameters = loaded.weights.n_parameters()?;
     let raw = TextModel::from_loaded(loaded.clone(), Processing::Raw)?;
     let folded = TextModel::from_loaded(loaded, Processing::Folded)?;
     let check = check_processing(&raw, &folded)?;

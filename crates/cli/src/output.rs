@@ -51,10 +51,7 @@ pub fn show(record: &Record, args: &OutputArgs) -> Result<ExitCode> {
     if let Some(file) = &args.record {
         write_whole(file, json(record)?.as_bytes())?;
     }
-    let picture = match chosen {
-        Some(table) => Some(table.heatmap(&subtitle(record))),
-        None => None,
-    };
+    let picture = chosen.map(|table| table.heatmap(&subtitle(record)));
     if let Some(file) = args.png.as_ref().or(args.svg.as_ref()) {
         let picture = picture.as_ref().with_context(|| {
             format!("nothing to draw in `{}`: this experiment has no table", file.display())

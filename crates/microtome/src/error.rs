@@ -109,6 +109,30 @@ pub enum Error {
         /// The component.
         component: String,
     },
+    /// A mean over positions of something that has no position axis.
+    #[error(
+        "the mean of `{hook}` over all positions is no pattern, since queries see different keys; take the mean per position, or uniform"
+    )]
+    MeanOfAttention {
+        /// The hook.
+        hook: String,
+    },
+    /// A model prepared in another way than the experiment says.
+    #[error("the experiment asks for {asked} weights and the model was given {given} ones")]
+    WeightsDiffer {
+        /// As the experiment says.
+        asked: &'static str,
+        /// As the model has them.
+        given: &'static str,
+    },
+    /// Something an experiment says and its method has no use for.
+    #[error("{method} has no use for {what}; leave it out")]
+    Unused {
+        /// The method.
+        method: &'static str,
+        /// What was said.
+        what: &'static str,
+    },
     /// A site that cannot be swept this way.
     #[error("site `{site}` cannot be patched by {by}; {hint}")]
     SiteAndSweep {

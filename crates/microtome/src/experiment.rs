@@ -111,6 +111,10 @@ impl Experiment {
         if self.prompts.is_empty() {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
         }
+        let (asked, given) = (self.weights.name(), model.model().processing().name());
+        if asked != given {
+            return Err(Error::WeightsDiffer { asked, given });
+        }
         match &self.method {
             Method::Measure => measure::run(self, model, watch),
             Method::Ablate(ablate) => ablate.run(self, model, watch),

@@ -47,6 +47,15 @@ pub(crate) struct Measured {
     pub lanes: Vec<Option<Reading>>,
 }
 
+/// Whose most probable tokens are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeepTop {
+    /// Of unedited runs.
+    OfBases,
+    /// Of every run.
+    OfAll,
+}
+
 /// How many most probable tokens are kept of a run.
 const TOP: usize = 10;
 
@@ -60,6 +69,19 @@ impl Meter {
         }
     }
 
+    /// About how much is held of a prompt's unedited run while its lanes are measured.
+    pub fn bytes_of(&self, subject: &Subject, d_vocab: usize) -> usize {
+        match (self.compares(), self.read()) {
+            (true, Positions::All) => subject.tokens.len() * d_vocab * size_of::<f32>(),
+            _ => d_vocab * size_of::<f32>(),
+        }
+    }
+
+    /// Whether a metric compares with the unedited run's logits.
+    fn compares(&self) -> bool {
+        self.metrics.iter().any(|metric| metric.compares() == Compares::Original)
+    }
+
     /// Runs lanes and measures every one. `subjects` are the base prompts.
     ///
     /// # Errors
@@ -69,6 +91,7 @@ impl Meter {
         model: &Model,
         subjects: &[Subject],
         lanes: &[Lane],
+        keep: KeepTop,
         watch: &mut Watch,
     ) -> Result<(Measured, Work)> {
         for subject in subjects {
@@ -86,6 +109,7 @@ impl Meter {
         let run = LaneRun::new(model, &prompts, lanes, &self.read())?;
         let mut state = State {
             meter: self,
+            keep,
             subjects,
             lanes,
             bases: HashMap::new(),
@@ -212,13 +236,12 @@ impl Meter {
             .map(|i| self.measure(subject, positions[i], &row(i)))
             .collect();
         let top = positions.iter().position(|&pos| pos == self.position(subject)).map(|i| top(&row(i)));
-        let original = self.metrics.iter().any(|metric| metric.compares() == Compares::Original);
         Ok(BaseRows {
             index_of: positions.iter().enumerate().map(|(i, &pos)| (pos, i)).collect(),
             values,
             top: top.unwrap_or_default(),
             d_vocab,
-            logits: if original { rows } else { vec![] },
+            logits: if self.compares() { rows } else { vec![] },
             log_z,
         })
     }
@@ -243,8 +266,20 @@ struct Open {
     top: Vec<(u32, f64)>,
 }
 
+impl Open {
+    /// A lane none of whose rows have come: so far equal to its base.
+    fn at(base: &BaseRows, keep: KeepTop) -> Open {
+        let top = match keep {
+            KeepTop::OfAll => base.top.clone(),
+            KeepTop::OfBases => vec![],
+        };
+        Open { sums: base.sums(), top }
+    }
+}
+
 struct State<'a> {
     meter: &'a Meter,
+    keep: KeepTop,
     subjects: &'a [Subject],
     lanes: &'a [Lane],
     bases: HashMap<usize, BaseRows>,
@@ -263,7 +298,8 @@ impl State<'_> {
     }
 
     fn rows(&mut self, rows: &[(usize, usize)], logits: &Tensor) -> Result<()> {
-        let (meter, subjects, lanes, bases) = (self.meter, self.subjects, self.lanes, &self.bases);
+        let (meter, keep, subjects, lanes) = (self.meter, self.keep, self.subjects, self.lanes);
+        let bases = &self.bases;
         type Measured = (Vec<f64>, Option<Vec<(u32, f64)>>);
         let measured: Vec<Option<Measured>> = with_rows(logits, |values| {
             let d_vocab = values.len() / rows.len();
@@ -288,7 +324,7 @@ impl State<'_> {
                     wrong: &subject.wrong,
                     next: subject.tokens.get(pos + 1).copied(),
                 };
-                let top = (pos == meter.position(subject)).then(|| top(&row));
+                let top = (keep == KeepTop::OfAll && pos == meter.position(subject)).then(|| top(&row));
                 Some((meter.measure(subject, pos, &row), top))
             };
             rows.par_iter().zip(values.par_chunks(d_vocab)).map(measure).collect()
@@ -298,8 +334,7 @@ impl State<'_> {
                 return Err(Error::NotFinite { what: format!("edited run {lane}") });
             };
             let base = &self.bases[&self.lanes[lane].prompt];
-            let open =
-                self.open.entry(lane).or_insert_with(|| Open { sums: base.sums(), top: base.top.clone() });
+            let open = self.open.entry(lane).or_insert_with(|| Open::at(base, keep));
             let replaced = &base.values[base.index_of[&pos]];
             for ((sum, new), old) in open.sums.iter_mut().zip(values).zip(replaced) {
                 *sum += new - old;
@@ -314,8 +349,7 @@ impl State<'_> {
     fn finish(&mut self, lane: usize) {
         let prompt = self.lanes[lane].prompt;
         let base = &self.bases[&prompt];
-        let open =
-            self.open.remove(&lane).unwrap_or_else(|| Open { sums: base.sums(), top: base.top.clone() });
+        let open = self.open.remove(&lane).unwrap_or_else(|| Open::at(base, self.keep));
         let values = self.meter.finish(&self.subjects[prompt], open.sums);
         self.out.lanes[lane] = Some(Reading { values, top: open.top });
     }

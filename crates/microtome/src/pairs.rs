@@ -39,6 +39,8 @@ fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {
 }
 
 fn from_csv(text: &str) -> std::result::Result<Vec<Prompt>, String> {
+    // Spreadsheets put a byte-order mark in front.
+    let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|e| e.to_string())?.clone();
     let column = |names: &[&str]| headers.iter().position(|header| names.contains(&header.trim()));
@@ -52,9 +54,9 @@ fn from_csv(text: &str) -> std::result::Result<Vec<Prompt>, String> {
     let right = column(&["answer", "answers"]);
     let wrong = column(&["wrong_answer", "wrong_answers"]);
     let mut prompts = Vec::new();
-    for (index, record) in reader.records().enumerate() {
-        let line = index + 2;
-        let record = record.map_err(|e| format!("line {line}: {e}"))?;
+    for record in reader.records() {
+        let record = record.map_err(|e| e.to_string())?;
+        let line = record.position().map_or(0, csv::Position::line);
         let field = |column: Option<usize>| column.and_then(|c| record.get(c)).filter(|f| !f.is_empty());
         let answers = |ids: Option<usize>,
                        texts: Option<usize>|
@@ -91,6 +93,7 @@ mod tests {
         let json = r#"{"prompts":[{"clean":"a, b","corrupt":"c","answers":[5],"wrong_answers":[6,7]}]}"#;
         let csv = "clean,corrupted,correct_idx,incorrect_idx\n\"a, b\",c,5,\"[6, 7]\"\n";
         assert_eq!(from_json(json).unwrap(), from_csv(csv).unwrap());
+        assert_eq!(from_json(json).unwrap(), from_csv(&format!("\u{feff}{csv}")).unwrap());
     }
 
     #[test]
@@ -98,6 +101,6 @@ mod tests {
         assert!(from_json("{}").unwrap_err().contains("wrong_answers"));
         assert!(from_json(r#"{"prompts":[{"clan":"a"}]}"#).unwrap_err().contains("clan"));
         assert!(from_csv("text\nx\n").unwrap_err().contains("no column `clean`"));
-        assert!(from_csv("clean,correct_idx\nx,Mary\n").unwrap_err().contains("line 2"));
+        assert!(from_csv("clean,correct_idx\n\"two\nlines\",1\nx,Mary\n").unwrap_err().contains("line 4"));
     }
 }

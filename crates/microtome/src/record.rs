@@ -179,7 +179,7 @@ impl Record {
         model: &TextModel,
         elapsed: Duration,
     ) -> Record {
-        let bos = match (model.bos(), results.prompts.first().is_some_and(|p| p.clean.bos_prepended)) {
+        let bos = match (model.bos(), results.prompts.iter().any(|p| p.clean.bos_prepended)) {
             (Some(id), true) => format!("prepended: {}", model.label(id)),
             (Some(_), false) => "not prepended".to_owned(),
             (None, _) => "none: this model has no BOS".to_owned(),
@@ -234,7 +234,8 @@ fn compare(
         (Value::Number(x), Value::Number(y)) => {
             let (x, y) = (x.as_f64().unwrap_or(f64::NAN), y.as_f64().unwrap_or(f64::NAN));
             let scale = x.abs().max(y.abs()).max(1.0);
-            if !((x - y).abs() <= tolerance * scale) {
+            let apart = (x - y).abs();
+            if apart.is_nan() || apart > tolerance * scale {
                 found.push(format!("{path}: {x} against {y}"));
             }
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// A prompt as a person gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected text, or a list of token ids")]
 pub enum Text {
     /// Text, to be tokenized, with BOS in front unless the experiment says otherwise.
     Text(String),
@@ -19,7 +19,7 @@ pub enum Text {
 
 /// An answer as a person gives it: one token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected the text of a token, or its id")]
 pub enum Answer {
     /// Text that must be exactly one token, leading space included.
     Text(String),
@@ -81,7 +81,7 @@ impl TextModel {
     /// Loads a model from a path or a Hugging Face id.
     ///
     /// # Errors
-    /// [`Error::Model`]: what [`microtome_model::load`] says.
+    /// [`Error::Model`]: what [`load()`] says.
     pub fn load(
         spec: &str,
         processing: Processing,
@@ -109,7 +109,8 @@ impl TextModel {
         Ok(TextModel { model: Model::new(config, weights, processing)?, tokenizer, bos, about })
     }
 
-    /// A model made in memory, which takes token ids.
+    /// A model made in memory, which takes token ids. Its fingerprint is that of its weights as they are,
+    /// processed or not.
     ///
     /// # Errors
     /// [`Error::Model`] where the weights cannot be hashed.

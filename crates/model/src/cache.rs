@@ -77,3 +77,11 @@ pub fn to_safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None);
     bytes.map_err(|source| Error::Tensor(source.into()))
 }
+
+/// All tensors of a safetensors file as they are stored, whatever they are.
+///
+/// # Errors
+/// [`Error::Tensor`] where the file cannot be read.
+pub fn load_safetensors(path: &std::path::Path) -> Result<std::collections::HashMap<String, Tensor>> {
+    Ok(candle_core::safetensors::load(path, &candle_core::Device::Cpu)?)
+}

@@ -109,12 +109,10 @@ impl Edit {
             Change::Previous if self.hook.layer == 0 => return Err(Error::NoPreviousLayer),
             Change::KnockOut(edges) => {
                 check_edges(edges, len)?;
-                let queries: Vec<usize> =
-                    edges.iter().map(|&(query, _)| query).filter(|&q| positions.contains(q)).collect();
-                positions = match queries.is_empty() {
-                    true => return Err(Error::EmptySelection { of: "edges at the selected queries" }),
-                    false => Positions::At(queries).to_set(len)?,
-                };
+                if let Some(&(query, key)) = edges.iter().find(|(query, _)| !positions.contains(*query)) {
+                    return Err(Error::EdgeNotSelected { query, key });
+                }
+                positions = Positions::At(edges.iter().map(|&(query, _)| query).collect()).to_set(len)?;
                 if site == Site::AttnScores {
                     check_some_key_left(edges, len)?;
                 }

@@ -20,7 +20,6 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    // ---- prompts ----
     /// A prompt without tokens.
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,
@@ -41,7 +40,6 @@ pub enum Error {
         d_vocab: usize,
     },
 
-    // ---- hooks, selections, edits ----
     /// A name that is no hook.
     #[error("hook `{name}` not found; did you mean `{nearest}`?")]
     UnknownHook {
@@ -130,6 +128,16 @@ pub enum Error {
         /// The key's.
         key: usize,
     },
+    /// An edge whose query is not among the selected positions.
+    #[error(
+        "the edge from query {query} to key {key} stands outside the selected positions; select all, or leave it out"
+    )]
+    EdgeNotSelected {
+        /// The query's position.
+        query: usize,
+        /// The key's.
+        key: usize,
+    },
     /// A knock-out that leaves a query nothing to attend to.
     #[error(
         "knocking out every key of query {query} leaves its softmax nothing; leave one, or cut at `hook_pattern`"
@@ -182,7 +190,24 @@ pub enum Error {
     #[error("`last` is ambiguous while text is generated; say `all`, or the position from which on to edit")]
     LastInGeneration,
 
-    // ---- results ----
+    /// A lane of a prompt that was not given.
+    #[error("a lane varies prompt {prompt}, and there are {count}, counted from 0")]
+    NoSuchPrompt {
+        /// The prompt's index.
+        prompt: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A layer to stop at that is past the end.
+    #[error(
+        "a run cannot stop before layer {stop}: this model has {n_layers} layers, and stopping before layer {n_layers} runs all of them"
+    )]
+    StopOutOfRange {
+        /// Where it should have stopped.
+        stop: usize,
+        /// How many layers there are.
+        n_layers: usize,
+    },
     /// An activation the run did not keep.
     #[error("`{hook}` was not kept by this run{}", nearest.as_ref().map(|n| format!("; it kept `{n}`")).unwrap_or_default())]
     NotCached {
@@ -194,14 +219,7 @@ pub enum Error {
     /// Logits of a run that stopped at a layer.
     #[error("the run stopped at a layer, so it has no logits")]
     StoppedBeforeLogits,
-    /// A derivative of something the metric does not depend on.
-    #[error("the metric does not depend on `{hook}`")]
-    NoGradient {
-        /// The hook.
-        hook: String,
-    },
 
-    // ---- weights ----
     /// A tensor whose shape does not fit the configuration.
     #[error("weight `{name}` has shape {found:?}; the configuration asks for {expected:?}")]
     WeightShape {
@@ -213,7 +231,6 @@ pub enum Error {
         found: Vec<usize>,
     },
 
-    // ---- files ----
     /// A configuration file is not the JSON it should be.
     #[error("`{}` is not valid JSON: {source}", path.display())]
     Json {

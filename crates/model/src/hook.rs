@@ -269,10 +269,12 @@ impl Hook {
         if !self.site.exists_in(config) {
             return Err(Error::HookNotInModel {
                 hook: self.to_string(),
-                lacks: if config.mlp.is_none() && !matches!(self.site, Site::Ln1Scale | Site::Ln1Normalized) {
-                    "MLP"
-                } else {
-                    "LayerNorm"
+                lacks: match self.site {
+                    Site::Ln1Scale | Site::Ln1Normalized | Site::LnFinalScale | Site::LnFinalNormalized => {
+                        "LayerNorm"
+                    }
+                    Site::Ln2Scale | Site::Ln2Normalized if config.mlp.is_some() => "LayerNorm",
+                    _ => "MLP",
                 },
             });
         }

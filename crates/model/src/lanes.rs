@@ -113,7 +113,8 @@ impl<'m> LaneRun<'m> {
         }
         let read = prompts.iter().map(|prompt| read.resolve(prompt.len())).collect::<Result<Vec<_>>>()?;
         let plan = |lane: &Lane| -> Result<Planned> {
-            let tokens = prompts.get(lane.prompt).ok_or(Error::EmptyPrompt)?;
+            let no_prompt = Error::NoSuchPrompt { prompt: lane.prompt, count: prompts.len() };
+            let tokens = prompts.get(lane.prompt).ok_or(no_prompt)?;
             let config = model.config();
             let edits = lane.edits.iter().map(|edit| edit.compile(config, tokens.len()));
             let edits = edits.collect::<Result<Vec<_>>>()?;
@@ -148,10 +149,10 @@ impl<'m> LaneRun<'m> {
                 return Ok(work);
             }
             for prompt in self.prompts_of(&lanes) {
-                if !bases.known.contains(&prompt) {
-                    if self.run_base(prompt, &mut bases, &mut work, &mut sink)?.is_break() {
-                        return Ok(work);
-                    }
+                if !bases.known.contains(&prompt)
+                    && self.run_base(prompt, &mut bases, &mut work, &mut sink)?.is_break()
+                {
+                    return Ok(work);
                 }
             }
             if self.run_chunk(lanes.clone(), &bases, &mut work, &mut sink)?.is_break() {
@@ -201,7 +202,10 @@ impl<'m> LaneRun<'m> {
         let own = len - lane.start;
         let widths = 8 * config.d_model + 6 * config.d_attn() + 3 * config.d_mlp();
         let attention = 4 * config.n_heads * len;
-        own * (widths + attention) * self.model.weights().embed.dtype().size_in_bytes()
+        // Where a lane edits the logits, those of all its rows are held at once.
+        let edits_logits = lane.edits.iter().any(|edit| edit.hook.site == Site::UnembedOut);
+        let logits = if edits_logits { config.d_vocab } else { 0 };
+        own * (widths + attention + logits) * self.model.weights().embed.dtype().size_in_bytes()
     }
 
     fn prompts_of(&self, lanes: &Range<usize>) -> Vec<usize> {

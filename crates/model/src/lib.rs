@@ -33,7 +33,7 @@ mod weights;
 
 pub use archive::TensorArchive;
 pub use axes::{Positions, Units};
-pub use cache::{Cache, to_safetensors};
+pub use cache::{Cache, load_safetensors, to_safetensors};
 pub use candle_core::{DType, Device, Error as TensorError, Tensor};
 pub use config::{Activation, Config, MlpConfig, NormConfig};
 pub use edit::{Change, Edit, Value};
@@ -44,7 +44,7 @@ pub use hub::{DownloadProgress, Hub, HubError, HubSettings};
 pub use lanes::{Lane, LaneEvent, LaneOptions, LaneRun};
 pub use load::{LoadOptions, Loaded, Source, load};
 pub use model::{Model, Processing};
-pub use run::{Run, RunOptions, load_safetensors, with_rows};
+pub use run::{Run, RunOptions, with_rows};
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;
 pub use walk::Work;

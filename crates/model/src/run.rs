@@ -71,7 +71,7 @@ impl Model {
         let n_layers = self.config().n_layers;
         let stop_at = options.stop_at_layer.unwrap_or(n_layers);
         if stop_at > n_layers {
-            return Err(Error::LayerOutOfRange { layer: stop_at, n_layers: n_layers + 1 });
+            return Err(Error::StopOutOfRange { stop: stop_at, n_layers });
         }
         let resid = walk.blocks(stop_at)?.ok_or(Error::EmptyPrompt)?;
         let mut runs: Vec<Run> =
@@ -144,10 +144,8 @@ fn compile_hooks<P: AsRef<[u32]>>(config: &Config, prompts: &[P], options: &RunO
         }
     }
     if let Some(stop) = options.stop_at_layer {
-        let after =
-            |hook: Hook| !(hook.site <= crate::Site::PosEmbed || hook.site.in_block() && hook.layer < stop);
         let edits = compiled.iter().map(|(_, edit)| edit.hook);
-        if let Some(hook) = edits.chain(options.reads.iter().copied()).find(|hook| after(*hook)) {
+        if let Some(hook) = edits.chain(options.reads.iter().copied()).find(|hook| !hook.fires_below(stop)) {
             return Err(Error::HookAfterStop { hook: hook.to_string(), stop });
         }
     }
@@ -193,12 +191,4 @@ pub fn with_rows<T>(x: &Tensor, lend: impl FnOnce(&[f32]) -> T) -> Result<T> {
     };
     let first = layout.start_offset();
     Ok(lend(&storage.as_slice::<f32>()?[first..first + layout.shape().elem_count()]))
-}
-
-/// All tensors of a safetensors file as they are stored, whatever they are.
-///
-/// # Errors
-/// [`Error::Tensor`] where the file cannot be read.
-pub fn load_safetensors(path: &std::path::Path) -> Result<std::collections::HashMap<String, Tensor>> {
-    Ok(candle_core::safetensors::load(path, &candle_core::Device::Cpu)?)
 }

@@ -270,7 +270,7 @@ impl<'m> Walk<'m> {
         let sites = [Site::LnFinalScale, Site::LnFinalNormalized, Site::UnembedIn, Site::UnembedOut];
         let mut x = x;
         if !sites.iter().any(|site| self.hooks.observes(site.at(0)))
-            && let Some(kept) = self.narrow_now()
+            && let Some(kept) = self.narrow_now()?
         {
             x = x.index_select(&kept, 0)?;
         }
@@ -479,19 +479,19 @@ impl<'m> Walk<'m> {
     }
 
     /// In the last layer, drops the rows nobody reads; returns which rows stay, `None` for all.
-    pub fn narrow_positions(&mut self, layer: usize) -> Option<Tensor> {
+    pub fn narrow_positions(&mut self, layer: usize) -> Result<Option<Tensor>> {
         // These fire after the narrowing, so whoever looks at one there wants all its rows.
         let mut sites = Site::all().filter(|site| *site == Site::Q || *site > Site::V);
         let last = layer + 1 == self.config.n_layers;
         if !last || sites.any(|site| self.hooks.observes(site.at(layer))) {
-            return None;
+            return Ok(None);
         }
         self.narrow_now()
     }
 
-    fn narrow_now(&mut self) -> Option<Tensor> {
+    fn narrow_now(&mut self) -> Result<Option<Tensor>> {
         if self.narrowed || self.groups.iter().all(|group| group.read == group.positions) {
-            return None;
+            return Ok(None);
         }
         let mut kept: Vec<u32> = Vec::new();
         let mut first = 0;
@@ -507,6 +507,9 @@ impl<'m> Walk<'m> {
         }
         self.narrowed = true;
         let n_rows = kept.len();
-        (first > 0).then(|| Tensor::from_vec(kept, n_rows, self.weights.embed.device()).ok()).flatten()
+        match first {
+            0 => Ok(None),
+            _ => Ok(Some(Tensor::from_vec(kept, n_rows, self.weights.embed.device())?)),
+        }
     }
 }

@@ -103,19 +103,30 @@ impl Weights {
         linear("unembed.W_U", &self.unembed, d_model, d_vocab)
     }
 
-    /// How many numbers these tensors hold; a tied unembedding counts once.
-    pub fn n_parameters(&self, config: &Config) -> usize {
-        let linear = |map: &Linear| map.w.elem_count() + map.b.elem_count();
-        let affine = |norm: &Option<Affine>| norm.as_ref().map_or(0, |norm| 2 * norm.w.elem_count());
-        let blocks: usize = self
-            .blocks
-            .iter()
-            .map(|block| {
-                let mlp = block.mlp.as_ref().map_or(0, |mlp| linear(&mlp.input) + linear(&mlp.output));
-                linear(&block.qkv) + linear(&block.out) + affine(&block.ln1) + affine(&block.ln2) + mlp
-            })
-            .sum();
-        config.d_vocab * config.d_model + config.n_ctx * config.d_model + blocks + affine(&self.ln_final)
+    /// How many numbers these tensors hold. An unembedding tied to the embedding counts once, and biases
+    /// that are all 0 (absent in the file) not at all.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the tensors cannot be compared.
+    pub fn n_parameters(&self) -> Result<usize> {
+        let linear = |map: &Linear| -> Result<usize> {
+            let bias = if is_zero(&map.b)? { 0 } else { map.b.elem_count() };
+            Ok(map.w.elem_count() + bias)
+        };
+        let affine = |norm: &Option<Affine>| -> Result<usize> {
+            let Some(norm) = norm else { return Ok(0) };
+            Ok(norm.w.elem_count() + if is_zero(&norm.b)? { 0 } else { norm.b.elem_count() })
+        };
+        let mut count = self.embed.elem_count() + self.pos_embed.elem_count() + affine(&self.ln_final)?;
+        for block in &self.blocks {
+            count += linear(&block.qkv)? + linear(&block.out)? + affine(&block.ln1)? + affine(&block.ln2)?;
+            if let Some(mlp) = &block.mlp {
+                count += linear(&mlp.input)? + linear(&mlp.output)?;
+            }
+        }
+        let tied = is_zero(&(self.embed.t()? - &self.unembed.w)?)?;
+        count += linear(&self.unembed)? - if tied { self.unembed.w.elem_count() } else { 0 };
+        Ok(count)
     }
 
     /// The same weights in another float type.
@@ -151,6 +162,10 @@ impl Weights {
             unembed: linear(&self.unembed)?,
         })
     }
+}
+
+fn is_zero(x: &Tensor) -> Result<bool> {
+    Ok(x.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0)
 }
 
 fn shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {

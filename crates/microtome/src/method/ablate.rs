@@ -91,7 +91,7 @@ impl Ablate {
             })
             .collect();
         let mut notes = vec![format!("{} at {}", self.done(experiment), self.at)];
-        notes.extend(sweep::metric_notes(experiment, &swept.metrics));
+        notes.extend(sweep::metric_notes(experiment, &swept));
         Ok(Results {
             prompts,
             tables: sweep::change_tables(&swept, &captions, experiment.seed),

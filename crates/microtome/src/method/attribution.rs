@@ -7,7 +7,7 @@
 
 use microtome_model::{Hook, RunOptions, Site, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::text_model::TextModel;
 
 /// Shares of a logit or logit difference at one position.
@@ -51,6 +51,13 @@ pub fn direct_attribution(
     answers: &[u32],
     wrong: &[u32],
 ) -> Result<DirectAttribution> {
+    if answers.is_empty() {
+        return Err(Error::Missing {
+            what: "a right answer",
+            hint: "give the token whose logit is taken apart",
+        });
+    }
+    answers.iter().chain(wrong).try_for_each(|&id| model.model().check_tokens(&[id]))?;
     let config = model.config();
     let weights = model.model().weights();
     let layers = 0..config.n_layers;

@@ -124,6 +124,9 @@ impl Sources {
             true => experiment.prompts.iter().map(|prompt| &prompt.clean).collect(),
             false => reference.iter().collect(),
         };
+        if let Some(hook) = hooks.iter().find(|hook| *per == Per::Overall && hook.site.is_attention()) {
+            return Err(Error::MeanOfAttention { hook: hook.to_string() });
+        }
         let mut sums: HashMap<Hook, Tensor> = HashMap::new();
         let mut count = 0;
         let mut first: Option<Vec<String>> = None;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Replacement, Sources};
 use super::sweep::{self, Captions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
 use crate::measure::Subject;
 use crate::record::Results;
@@ -58,6 +58,10 @@ impl EditRun {
         model: &TextModel,
         watch: &mut Watch,
     ) -> Result<Results> {
+        if self.edits.is_empty() {
+            let hint = "name at least one edit, or measure the prompts as they are";
+            return Err(Error::Missing { what: "an edit", hint });
+        }
         let cases = experiment.cases(model)?;
         let mut placed: Vec<(&EditSpec, Vec<Hook>, Sources)> = Vec::new();
         for spec in &self.edits {
@@ -110,7 +114,7 @@ impl EditRun {
             let names: Vec<String> = hooks.iter().map(Hook::to_string).collect();
             notes.push(format!("{}: {} at {}", names.join(", "), spec.change.describe(experiment), spec.at));
         }
-        notes.extend(sweep::metric_notes(experiment, &swept.metrics));
+        notes.extend(sweep::metric_notes(experiment, &swept));
         let captions = Captions { axes: vec![], done: format!("with {done}") };
         Ok(Results {
             prompts,

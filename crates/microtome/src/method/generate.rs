@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ablate::{edit_of, hook_of};
 use super::change::{Per, Replacement, Sources};
+use super::sweep;
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
@@ -85,7 +86,16 @@ impl Generate {
             let (value, expected) = (self.temperature, "0 (greedy) or more, for example 1");
             return Err(Error::OutOfRange { name: "the temperature", value, expected });
         }
-        let prompt = model.tokens(&experiment.prompts[0].clean, experiment.bos)?;
+        let unused = [
+            (experiment.prompts.len() > 1, "more than one prompt"),
+            (!experiment.metrics.is_empty(), "metrics"),
+            (experiment.read_at.is_some(), "a position to read at"),
+        ];
+        if let Some((_, what)) = unused.into_iter().find(|(said, _)| *said) {
+            return Err(Error::Unused { method: "generation", what });
+        }
+        let cases = experiment.cases(model)?;
+        let prompt = &cases[0].clean;
         let n_ctx = model.config().n_ctx;
         let max_len = (prompt.ids.len() + self.max_new_tokens).min(n_ctx);
         let new = max_len - prompt.ids.len();
@@ -128,7 +138,15 @@ impl Generate {
             control,
             ablated,
         };
-        Ok(Results { generation: Some(generation), notes, runs, runs_wanted: total, ..Default::default() })
+        let prompts = vec![sweep::report(model, &cases[0], None, &[], &[])];
+        Ok(Results {
+            prompts,
+            generation: Some(generation),
+            notes,
+            runs,
+            runs_wanted: total,
+            ..Default::default()
+        })
     }
 
     fn edits(&self, experiment: &Experiment, model: &TextModel) -> Result<Vec<Edit>> {

@@ -4,7 +4,7 @@ use microtome_model::{Device, Edit, Gradients, Hook, Tensor, with_rows};
 
 use crate::error::{Error, Result};
 use crate::measure::{Meter, Subject};
-use crate::metric::MetricId;
+use crate::metric::{MetricId, Needs};
 use crate::text_model::TextModel;
 
 /// A metric's value and its derivatives.
@@ -33,7 +33,8 @@ pub struct Of<'a> {
 /// with the unedited run compare with this run itself.
 ///
 /// # Errors
-/// [`Error::NoDerivative`] for a metric that counts; what the run refuses.
+/// [`Error::NoDerivative`] for a metric that counts; [`Error::MissingTokens`] where it needs answers that
+/// are not given; what the run refuses.
 pub fn metric_gradients(
     model: &TextModel,
     tokens: &[u32],
@@ -42,6 +43,22 @@ pub fn metric_gradients(
     of: Of,
 ) -> Result<MetricGradients> {
     let subject = Subject { tokens: tokens.to_vec(), answers: of.answers.to_vec(), wrong: of.wrong.to_vec() };
+    if let Some(pos) = of.read_at {
+        microtome_model::Positions::At(vec![pos]).resolve(tokens.len())?;
+    }
+    for ids in [of.answers, of.wrong].into_iter().filter(|ids| !ids.is_empty()) {
+        ids.iter().try_for_each(|&id| model.model().check_tokens(&[id]))?;
+    }
+    let (metric, example) = (of.metric.name(), "their token ids");
+    match of.metric.needs() {
+        Needs::Answers | Needs::Both if of.answers.is_empty() => {
+            return Err(Error::MissingTokens { metric, what: "right answers", example });
+        }
+        Needs::Both if of.wrong.is_empty() => {
+            return Err(Error::MissingTokens { metric, what: "wrong answers", example });
+        }
+        _ => {}
+    }
     let meter = Meter { metrics: vec![of.metric], read_at: of.read_at };
     let mut value = 0.0;
     let at = model.model().gradients(tokens, edits, hooks, |logits| -> Result<Tensor> {

@@ -10,7 +10,7 @@ use microtome_model::{DType, RunOptions, Site};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::text_model::TextModel;
 
 /// Scores of every head, `[layer][head]`, each a share of attention between 0 and 1.
@@ -27,8 +27,15 @@ pub struct HeadScores {
 /// Scores on `n_sequences` random sequences of `period` tokens, each repeated once, averaged.
 ///
 /// # Errors
-/// A period too long for the model's context.
+/// [`Error::OutOfRange`] for a period below 2 or no sequence; [`Error::Model`] where twice the period
+/// passes the model's context.
 pub fn head_scores(model: &TextModel, period: usize, n_sequences: usize, seed: u64) -> Result<HeadScores> {
+    let at_least = |name, value: usize, least: usize, expected| match value < least {
+        true => Err(Error::OutOfRange { name, value: value as f64, expected }),
+        false => Ok(()),
+    };
+    at_least("the period", period, 2, "2 tokens or more")?;
+    at_least("the number of sequences", n_sequences, 1, "1 or more")?;
     let config = model.config();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let zero = vec![vec![0.0; config.n_heads]; config.n_layers];

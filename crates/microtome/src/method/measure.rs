@@ -20,7 +20,7 @@ pub(crate) fn run(experiment: &Experiment, model: &TextModel, watch: &mut Watch)
     let mut tables = sweep::change_tables(&swept, &captions, experiment.seed);
     tables.retain(|table| table.quantity == Quantity::Value);
     let mut notes = vec!["nothing is edited".to_owned()];
-    notes.extend(sweep::metric_notes(experiment, &swept.metrics));
+    notes.extend(sweep::metric_notes(experiment, &swept));
     Ok(Results {
         prompts: swept.bases.iter().enumerate().map(report).collect(),
         tables,

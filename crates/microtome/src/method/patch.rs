@@ -149,7 +149,7 @@ impl Patch {
             })
             .collect();
         let mut notes = vec![self.done()];
-        notes.extend(sweep::metric_notes(experiment, &swept.metrics));
+        notes.extend(sweep::metric_notes(experiment, &swept));
         Ok(Results {
             prompts,
             tables: sweep::recovery_tables(&swept, &captions, experiment.seed, &ends),
@@ -161,6 +161,14 @@ impl Patch {
     }
 
     fn check(&self, model: &TextModel) -> Result<()> {
+        if matches!(&self.by, By::Heads(list) if list.is_empty())
+            || matches!(&self.by, By::Layers(list) if list.is_empty())
+        {
+            return Err(Error::Missing {
+                what: "something to patch",
+                hint: "name at least one head or layer",
+            });
+        }
         self.site.at(0).check(model.config())?;
         let by_head = matches!(self.by, By::Head | By::HeadPosition | By::Heads(_));
         if by_head && !self.site.has_heads() {

@@ -5,10 +5,11 @@
 //! `(mean patched - mean corrupt) / (mean clean - mean corrupt)`, as the published figures take it.
 
 use microtome_model::{Edit, Lane};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::experiment::{Case, Experiment, Watch};
-use crate::measure::{Measured, Meter, Reading, Subject};
+use crate::measure::{KeepTop, Measured, Meter, Reading, Subject};
 use crate::metric::{Compares, Metric, MetricId, Over};
 use crate::record::{
     Axis, Basis, MetricValue, PromptReport, Quantity, RunReport, Table, TokenLabel, TokenProb,
@@ -16,7 +17,7 @@ use crate::record::{
 use crate::stats::{Bootstrap, Spread, mean, standard_error};
 use crate::text_model::{TextModel, Tokens};
 
-/// Prompts whose lanes run together.
+/// Prompts whose lanes run together, at most.
 const PROMPTS_AT_ONCE: usize = 16;
 
 /// All readings of a sweep.
@@ -44,19 +45,28 @@ pub(crate) fn run(
     let runs_wanted = n_prompts * n_cells;
     let mut swept =
         Swept { metrics: meter.metrics.clone(), bases: vec![], cells: vec![], runs: 0, runs_wanted };
-    for first in (0..n_prompts).step_by(PROMPTS_AT_ONCE) {
+    let keep = if n_cells == 1 { KeepTop::OfAll } else { KeepTop::OfBases };
+    let mut next = 0;
+    while next < n_prompts {
+        let first = next;
         let mut subjects = Vec::new();
         let mut lanes = Vec::new();
-        for prompt in first..n_prompts.min(first + PROMPTS_AT_ONCE) {
-            let (subject, cells) = subject_of(prompt)?;
-            lanes.extend(cells.into_iter().map(|edits| Lane { prompt: prompt - first, edits }));
+        let mut bytes = 0;
+        while next < n_prompts && subjects.len() < PROMPTS_AT_ONCE {
+            let (subject, cells) = subject_of(next)?;
+            lanes.extend(cells.into_iter().map(|edits| Lane { prompt: next - first, edits }));
+            bytes += meter.bytes_of(&subject, model.config().d_vocab);
             subjects.push(subject);
+            next += 1;
+            if bytes > watch.memory_budget {
+                break;
+            }
         }
         let done = swept.runs;
         let (progress, cancel) = (&mut *watch.progress, watch.cancel);
         let mut shifted = |finished: usize, _: usize| progress(done + finished, runs_wanted);
         let mut inner = Watch { cancel, progress: &mut shifted, memory_budget: watch.memory_budget };
-        let (measured, _) = meter.run(model.model(), &subjects, &lanes, &mut inner)?;
+        let (measured, _) = meter.run(model.model(), &subjects, &lanes, keep, &mut inner)?;
         if !swept.take(measured, n_cells) {
             break;
         }
@@ -228,25 +238,26 @@ fn table<C: Cell>(
     title: String,
     baseline: String,
     bootstrap: &Bootstrap,
-    cell_of: impl Fn(Vec<f64>) -> C,
+    cell_of: impl Fn(Vec<f64>) -> C + Sync,
 ) -> Table {
     let metric = swept.metrics[m];
     let n_cells = swept.cells.first().map_or(0, Vec::len);
     let n_prompts = swept.bases.len();
-    let mut values = Vec::with_capacity(n_cells);
-    let mut spread = Vec::new();
-    for index in 0..n_cells {
-        let cell = swept.values(m, index).map(&cell_of);
-        values.push(cell.as_ref().and_then(|cell| cell.over(&mut (0..n_prompts))));
-        if n_prompts > 1 {
-            let interval = |cell: C| {
+    let cells: Vec<(Option<f64>, Option<Spread>)> = (0..n_cells)
+        .into_par_iter()
+        .map(|index| {
+            let Some(cell) = swept.values(m, index).map(&cell_of) else { return (None, None) };
+            let value = cell.over(&mut (0..n_prompts));
+            let interval = || {
                 let of = |draw: &[u32]| cell.over(&mut draw.iter().map(|&i| i as usize));
                 let (low, high) = bootstrap.interval(of)?;
                 Some(Spread { stderr: standard_error(&cell.by_prompt()), low, high })
             };
-            spread.push(cell.filter(|_| values[index].is_some()).and_then(interval));
-        }
-    }
+            (value, value.and_then(|_| if n_prompts > 1 { interval() } else { None }))
+        })
+        .collect();
+    let (values, spread) = cells.into_iter().unzip();
+    let spread = if n_prompts > 1 { spread } else { vec![] };
     Table {
         metric: metric.name().to_owned(),
         quantity,
@@ -295,7 +306,8 @@ pub(crate) fn report(
 }
 
 /// Where metrics are read, and what they mean, one line each.
-pub(crate) fn metric_notes(experiment: &Experiment, metrics: &[MetricId]) -> Vec<String> {
+pub(crate) fn metric_notes(experiment: &Experiment, swept: &Swept) -> Vec<String> {
+    let metrics = &swept.metrics;
     let position = match experiment.read_at {
         Some(pos) => format!("position {pos}"),
         None => "the last position".to_owned(),
@@ -303,14 +315,20 @@ pub(crate) fn metric_notes(experiment: &Experiment, metrics: &[MetricId]) -> Vec
     let mut notes = Vec::new();
     if metrics.iter().any(|metric| metric.over() == Over::Position) {
         notes.push(format!("metrics are read at {position}"));
+        if experiment.read_at.is_some() {
+            notes.push("what is edited after that position cannot reach it".to_owned());
+        }
     }
     notes.extend(metrics.iter().map(|metric| format!("{}: {}", metric.name(), metric.describe())));
-    if experiment.prompts.len() > 1 {
+    let finished = swept.bases.len();
+    if finished > 1 {
+        let seed = experiment.seed;
         notes.push(format!(
-            "means over {} prompts; intervals are 95 % bootstrap over prompts, 1000 resamples, seed {}",
-            experiment.prompts.len(),
-            experiment.seed
+            "means over {finished} prompts; intervals are 95 % bootstrap over prompts, 1000 resamples, seed {seed}"
         ));
+    }
+    if finished < experiment.prompts.len() {
+        notes.push(format!("stopped: {finished} of {} prompts are counted", experiment.prompts.len()));
     }
     notes
 }

@@ -21,10 +21,10 @@ impl Metric for LogProb {
         Needs::Answers
     }
     fn row(&self, row: &Row) -> f64 {
-        match row.answers {
-            [one] => row.log_prob(*one), // exact where the probability underflows
-            several => row.total_prob(several).ln(),
-        }
+        // By way of the largest, which is exact where probabilities underflow.
+        let logs = || row.answers.iter().map(|&id| row.log_prob(id));
+        let max = logs().fold(f64::NEG_INFINITY, f64::max);
+        max + logs().map(|log| (log - max).exp()).sum::<f64>().ln()
     }
     /// `[i is an answer] * p_i / p_answers - p_i`
     fn gradient(&self, row: &Row) -> Option<Vec<f64>> {

@@ -343,7 +343,7 @@ fn golden_nanogpt_checkpoints() {
                 Processing::Raw => expected.clone(),
                 Processing::Folded => {
                     let n = logits.dim(1).unwrap();
-                    expected.chunks(n).flat_map(|row| centre(row)).collect()
+                    expected.chunks(n).flat_map(centre).collect()
                 }
             };
             assert_close(file, &found, &expected, TOLERANCE);

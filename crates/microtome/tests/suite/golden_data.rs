@@ -14,7 +14,7 @@ pub fn shared(env: &str, default: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "reference data is missing: {}", path.display());
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "reference data is missing: {}", path.display());
     println!("skipped: no reference data at {}", path.display());
     None
 }

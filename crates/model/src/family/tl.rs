@@ -132,8 +132,8 @@ fn config(
     let mlp = if reader.has("blocks.0.mlp.W_in") {
         let [_, d_mlp] = axes(reader, "blocks.0.mlp.W_in", ["d_model", "d_mlp"])?;
         let activation = match (activation, settings.map(|s| s.activation("act_fn")).transpose()?.flatten()) {
-            (Some(asked), _) => asked,
-            (None, Some(said)) => said,
+            (_, Some(said)) => said,
+            (Some(asked), None) => asked,
             (None, None) => {
                 assumptions
                     .push("activation is gelu_new; no configuration beside the weights says".to_owned());

@@ -478,6 +478,24 @@ fn join_url(base: &str, location: &str) -> String {
     }
 }
 
+/// Whether a connection that failed this way may hold the next time; an unknown host or a refusal
+/// will not.
+fn may_pass(kind: ErrorKind) -> bool {
+    use ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut, UnexpectedEof, WouldBlock,
+    };
+    matches!(
+        kind,
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | Interrupted
+            | TimedOut
+            | UnexpectedEof
+            | WouldBlock
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -503,22 +521,4 @@ mod tests {
         assert_ne!(authority("http://hub.example/a"), authority("https://hub.example"));
         assert_ne!(authority("https://hub.example@evil/a"), authority("https://hub.example"));
     }
-}
-
-/// Whether a connection that failed this way may hold the next time; an unknown host or a refusal
-/// will not.
-fn may_pass(kind: ErrorKind) -> bool {
-    use ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut, UnexpectedEof, WouldBlock,
-    };
-    matches!(
-        kind,
-        BrokenPipe
-            | ConnectionAborted
-            | ConnectionReset
-            | Interrupted
-            | TimedOut
-            | UnexpectedEof
-            | WouldBlock
-    )
 }

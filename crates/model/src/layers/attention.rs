@@ -38,7 +38,7 @@ pub(crate) fn attention(
             Some(project(walk, layer, block, x)?)
         }
         None => {
-            walk.narrow_positions(layer);
+            walk.narrow_positions(layer)?;
             None
         }
     };
@@ -83,7 +83,7 @@ fn project(walk: &mut Walk, layer: usize, block: &BlockWeights, mut x: Tensor) -
     }
     let normed = norm::layer_norm(walk, &x, block.ln1.as_ref(), norm::hooks(Site::Ln1Normalized, layer))?;
     let width = walk.config().d_attn();
-    let [q, k, v] = match walk.narrow_positions(layer) {
+    let [q, k, v] = match walk.narrow_positions(layer)? {
         None => {
             let qkv = walk.linear(&normed, &block.qkv)?; // [rows, 3 * n_heads * d_head]
             [0, 1, 2].map(|part| qkv.narrow(1, part * width, width))
@@ -119,7 +119,7 @@ fn project_split(walk: &mut Walk, layer: usize, block: &BlockWeights, x: Tensor)
     }
     let (v, k, mut q) = (parts.remove(2), parts.remove(1), parts.remove(0));
     let mut x = x;
-    if let Some(kept) = walk.narrow_positions(layer) {
+    if let Some(kept) = walk.narrow_positions(layer)? {
         x = x.index_select(&kept, 0)?;
         q = q.index_select(&kept, 0)?;
     }
@@ -221,7 +221,8 @@ fn project_out(walk: &mut Walk, layer: usize, map: &Linear, z: Tensor) -> Result
     let hook = Site::Result.at(layer);
     if walk.wants(hook) {
         let (_, n_heads, d_head) = z.dims3()?;
-        let d_model = map.w.dim(1)?;
+        let (rows, d_model) = (z.dim(0)?, map.w.dim(1)?);
+        walk.work.product(rows * n_heads, d_head, d_model);
         let w = map.w.reshape((n_heads, d_head, d_model))?;
         let result = ops::matmul(&z.transpose(0, 1)?, &w)?.transpose(0, 1)?.contiguous()?;
         let result = walk.fire(hook, result)?; // [rows, head, d_model]
