@@ -14,6 +14,7 @@ mod replay;
 mod run;
 mod tokens;
 mod verify;
+mod whole_file;
 
 use clap::{Parser, Subcommand};
 

@@ -10,6 +10,8 @@ use clap::Args;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{PromptReport, Quantity, Record, RunReport, Table, Tokens};
 
+use crate::whole_file::write_whole;
+
 /// Where results go besides the terminal.
 #[derive(Args, Debug, Clone, Default)]
 pub struct OutputArgs {
@@ -84,21 +86,6 @@ pub fn show(record: &Record, args: &OutputArgs) -> Result<ExitCode> {
     let results = &record.results;
     eprintln!("stopped: {} of {} runs finished; the rest is empty above", results.runs, results.runs_wanted);
     Ok(ExitCode::from(STOPPED))
-}
-
-/// Writes a file whole or not at all: under another name first, then renamed.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().with_context(|| format!("`{}` is no file name", path.display()))?;
-    let partial = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(&partial)))
-        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Prints where `-` is asked for; whether the terminal is still free.
