@@ -9,8 +9,9 @@ use microtome::method::ablate::{Ablate, Targets};
 use microtome::model::Positions;
 use microtome::{Component, Method};
 
-use crate::args::{AskArgs, ModelArgs, WithArgs, load, positions};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, WithArgs, positions};
+use crate::output;
 
 /// Cut components out and measure what the answer loses
 ///
@@ -78,7 +79,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let ablate = Ablate { targets, with: args.with.replacement(&args.ask)?, at: args.at.clone() };
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::Ablate(ablate))?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

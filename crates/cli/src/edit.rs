@@ -8,8 +8,9 @@ use microtome::method::change::Replacement;
 use microtome::method::edit::{ChangeSpec, EditRun, EditSpec};
 use microtome::model::{Positions, Units};
 
-use crate::args::{AskArgs, ModelArgs, load, positions};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, positions};
+use crate::output;
 
 /// Edit named hooks and compare with the unedited run
 ///
@@ -39,9 +40,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let prompts = vec![args.ask.prompt(&args.prompt, None)?];
     let method = Method::Edit(EditRun { edits: args.edits.clone() });
     let experiment = args.ask.experiment(&args.model, prompts, method)?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }
 
 fn edit_spec(text: &str) -> Result<EditSpec> {

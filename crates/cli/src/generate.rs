@@ -6,8 +6,9 @@ use anyhow::Result;
 use microtome::method::generate::Generate;
 use microtome::{Component, Method};
 
-use crate::args::{AskArgs, ModelArgs, WithArgs, load};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, WithArgs};
+use crate::output;
 
 /// Generate text, with and without components
 #[derive(clap::Args)]
@@ -57,7 +58,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let prompts = vec![ask.prompt(&args.prompt, None)?];
     let experiment = ask.experiment(&args.model, prompts, Method::Generate(generate))?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

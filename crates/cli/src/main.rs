@@ -1,6 +1,7 @@
 //! The `microtome` command: parse, call the library, show. No subcommand holds science.
 
 mod ablate;
+mod answer;
 mod args;
 mod edit;
 mod generate;

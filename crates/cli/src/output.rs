@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{PromptReport, Quantity, Record, RunReport, Table, Tokens};
@@ -152,17 +152,7 @@ fn choose<'a>(record: &'a Record, args: &OutputArgs) -> Result<Option<&'a Table>
         true => of_metric.find(|table| table.quantity == Quantity::Value),
         false => of_metric.next(),
     };
-    match found {
-        Some(table) => Ok(Some(table)),
-        None => {
-            let mut measured: Vec<&str> = tables.iter().map(|table| table.metric.as_str()).collect();
-            measured.dedup();
-            bail!(
-                "metric `{metric}` was not measured; measured: {}. Name it with --metric",
-                measured.join(", ")
-            )
-        }
-    }
+    found.map(Some).with_context(|| format!("metric `{metric}` was not measured"))
 }
 
 fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {

@@ -9,8 +9,9 @@ use microtome::method::patch::{By, Direction, Patch};
 use microtome::model::{Positions, Site};
 use microtome::{Component, Method};
 
-use crate::args::{AskArgs, ModelArgs, load, positions};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, positions};
+use crate::output;
 
 /// Put activations of one prompt's run into the run of the other
 ///
@@ -96,7 +97,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let patch = Patch { site: args.site, by, direction, at: args.at.clone() };
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::Patch(patch))?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

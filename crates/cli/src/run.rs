@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use microtome::Experiment;
 
-use crate::args::load;
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::output;
 
 /// Run an experiment from a JSON file (docs/formats.md)
 #[derive(clap::Args)]
@@ -27,7 +27,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let text = text.with_context(|| format!("cannot read `{name}`"))?;
     let experiment: Experiment =
         serde_json::from_str(&text).with_context(|| format!("`{name}` is no experiment"))?;
-    let model = load(&experiment.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

@@ -23,6 +23,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// Whether a file could be written, found out by writing nothing next to it.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let check = || match Place::of(path)? {
+        Place::Stream => Ok(()),
+        Place::File { partial, .. } => {
+            std::fs::File::create(&partial).and_then(|_| std::fs::remove_file(&partial))
+        }
+    };
+    check().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
 /// What stands, or will stand, where something is to be written.
 enum Place {
     /// A device or a pipe.
