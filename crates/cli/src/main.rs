@@ -64,7 +64,10 @@ fn main() -> std::process::ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            std::process::ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(microtome::Error::StoppedEarly) => output::STOPPED.into(),
+                _ => std::process::ExitCode::FAILURE,
+            }
         }
     }
 }
