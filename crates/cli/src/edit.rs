@@ -80,7 +80,12 @@ fn change_spec(text: &str) -> Result<ChangeSpec> {
                 let (query, key) = part
                     .split_once('-')
                     .with_context(|| format!("`{part}` is no edge; write QUERY-KEY, for example 5-2"))?;
-                Ok((query.trim().parse()?, key.trim().parse()?))
+                let position = |digits: &str| {
+                    digits.trim().parse::<usize>().with_context(|| {
+                        format!("`{digits}` in `{part}` is no position; write QUERY-KEY, for example 5-2")
+                    })
+                };
+                Ok((position(query)?, position(key)?))
             };
             Ok(ChangeSpec::KnockOut(argument.split(',').map(edge).collect::<Result<_>>()?))
         }
