@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::model::Positions;
 use microtome::{Component, Method};
 
-use crate::args::{AskArgs, ModelArgs, WithArgs, load, positions};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, With, WithArgs, layer, positions};
+use crate::output;
 
 /// Cut components out and measure what the answer loses
 ///
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Sweep::Heads, conflicts_with = "heads")]
     sweep: Sweep,
     /// Layers whose neurons are swept, separated by commas [default: all]
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',', value_parser = layer)]
     layers: Vec<usize>,
     /// Components cut together: heads 8.11, MLPs m3, attention layers a3, neurons L3N120
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -40,7 +41,7 @@ pub struct Args {
     #[command(flatten)]
     with: WithArgs,
     /// Positions at which they are cut: all, last, 3,5 or 4.. (queries, for patterns)
-    #[arg(long, value_parser = positions, default_value = "all")]
+    #[arg(long, value_parser = positions, default_value = "all", allow_hyphen_values = true)]
     at: Positions,
     /// The corrupt prompt, which --with resample takes values from
     #[arg(short, long, value_name = "PROMPT")]
@@ -66,7 +67,13 @@ enum Sweep {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.layers.is_empty() && args.sweep != Sweep::Neurons {
-        anyhow::bail!("--layers says whose neurons are swept; add --sweep neurons");
+        bail!("--layers says whose neurons are swept; add --sweep neurons");
+    }
+    if args.corrupt.is_some() && args.with.with != With::Resample {
+        bail!("--corrupt is the prompt to resample from; add --with resample");
+    }
+    if args.corrupt.is_some() && args.with.from.is_some() {
+        bail!("--corrupt and --from both name the prompt to resample from; give one");
     }
     let targets = match (args.heads.is_empty(), args.sweep) {
         (false, _) => Targets::Together(args.heads.clone()),
@@ -78,7 +85,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let ablate = Ablate { targets, with: args.with.replacement(&args.ask)?, at: args.at.clone() };
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::Ablate(ablate))?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

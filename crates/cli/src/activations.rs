@@ -9,7 +9,8 @@ use microtome::metric::MetricId;
 use microtome::model::{Hook, Positions, RunOptions, to_safetensors};
 
 use crate::args::{AskArgs, ModelArgs, load, positions};
-use crate::output::{print, write_whole};
+use crate::output::print;
+use crate::whole_file::write_whole;
 
 /// Write activations, and a metric's derivatives in them, to a safetensors file
 ///

@@ -65,7 +65,7 @@ pub struct AskArgs {
     #[arg(short, long, value_name = "TOKEN")]
     pub target: Vec<String>,
     /// A wrong next token to compare with: gives the logit difference; several times for a set
-    #[arg(short, long, value_name = "TOKEN")]
+    #[arg(short, long, value_name = "TOKEN", requires = "target")]
     pub foil: Vec<String>,
     /// Read prompts as token ids separated by commas, and targets as ids
     #[arg(long)]
@@ -129,7 +129,11 @@ impl AskArgs {
             bos: model.prepare.bos(),
             prompts,
             method,
-            metrics: self.metric.iter().map(|name| Ok(MetricId::named(name)?)).collect::<Result<_>>()?,
+            metrics: self
+                .metric
+                .iter()
+                .map(|name| Ok(MetricId::named(name.trim())?))
+                .collect::<Result<_>>()?,
             read_at: self.read_at,
             seed: self.seed,
         })
@@ -213,6 +217,11 @@ fn lines_of(file: &Path) -> Result<Vec<String>> {
         bail!("`{}` holds no prompts; write one a line", file.display());
     }
     Ok(lines)
+}
+
+/// A layer's number.
+pub fn layer(text: &str) -> Result<usize> {
+    text.trim().parse().with_context(|| format!("`{text}` is no layer; give its number, counted from 0"))
 }
 
 /// `all`, `last`, `5..`, or positions separated by commas.

@@ -8,8 +8,9 @@ use microtome::method::change::Replacement;
 use microtome::method::edit::{ChangeSpec, EditRun, EditSpec};
 use microtome::model::{Positions, Units};
 
-use crate::args::{AskArgs, ModelArgs, load, positions};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, positions};
+use crate::output;
 
 /// Edit named hooks and compare with the unedited run
 ///
@@ -43,9 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let prompts = vec![args.ask.prompt(&args.prompt, args.corrupt.as_deref())?];
     let method = Method::Edit(EditRun { edits: args.edits.clone() });
     let experiment = args.ask.experiment(&args.model, prompts, method)?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }
 
 fn edit_spec(text: &str) -> Result<EditSpec> {
@@ -85,7 +84,12 @@ fn change_spec(text: &str) -> Result<ChangeSpec> {
                 let (query, key) = part
                     .split_once('-')
                     .with_context(|| format!("`{part}` is no edge; write QUERY-KEY, for example 5-2"))?;
-                Ok((query.trim().parse()?, key.trim().parse()?))
+                let position = |digits: &str| {
+                    digits.trim().parse::<usize>().with_context(|| {
+                        format!("`{digits}` in `{part}` is no position; write QUERY-KEY, for example 5-2")
+                    })
+                };
+                Ok((position(query)?, position(key)?))
             };
             Ok(ChangeSpec::KnockOut(argument.split(',').map(edge).collect::<Result<_>>()?))
         }

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use microtome::method::generate::Generate;
 use microtome::{Component, Method};
 
-use crate::args::{AskArgs, ModelArgs, WithArgs, load};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, With, WithArgs};
+use crate::output;
 
 /// Generate text, with and without components
 #[derive(clap::Args)]
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 40)]
     max: usize,
     /// 0 takes the most probable token; above, tokens are drawn from the 50 most probable
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f64,
     /// Components cut on every token of a second text: heads 8.11, MLPs m3, neurons L3N120
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -49,6 +50,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         read_at: None,
         seed: args.seed,
     };
+    if args.cut.is_empty() && args.with.with != With::Zero {
+        bail!("--with says what takes the place of what is cut; add --cut, for example --cut 1.3");
+    }
     let generate = Generate {
         max_new_tokens: args.max,
         temperature: args.temperature,
@@ -57,7 +61,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let prompts = vec![ask.prompt(&args.prompt, None)?];
     let experiment = ask.experiment(&args.model, prompts, Method::Generate(generate))?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

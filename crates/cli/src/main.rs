@@ -2,6 +2,7 @@
 
 mod ablate;
 mod activations;
+mod answer;
 mod args;
 mod edit;
 mod generate;
@@ -15,6 +16,7 @@ mod replay;
 mod run;
 mod tokens;
 mod verify;
+mod whole_file;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -75,7 +77,10 @@ fn main() -> std::process::ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            std::process::ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(microtome::Error::StoppedEarly) => output::STOPPED.into(),
+                _ => std::process::ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use microtome::Method;
 
-use crate::args::{AskArgs, ModelArgs, load};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs};
+use crate::output;
 
 /// Measure metrics of prompts as they are
 #[derive(clap::Args)]
@@ -31,7 +32,5 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let prompts = args.ask.prompts(args.prompt.as_deref(), None, args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::Measure)?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

@@ -5,10 +5,12 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
-use microtome::{PromptReport, Quantity, Record, RunReport, Table, Tokens};
+use microtome::{Method, PromptReport, Quantity, Record, Results, RunReport, Table, Tokens};
+
+use crate::whole_file::write_whole;
 
 /// Where results go besides the terminal.
 #[derive(Args, Debug, Clone, Default)]
@@ -43,69 +45,57 @@ pub struct OutputArgs {
 }
 
 /// Exit status of a run that was stopped, as shells give it for Ctrl-C.
-const STOPPED: u8 = 130;
+pub const STOPPED: u8 = 130;
 
 /// Shows a record and writes the files asked for.
 pub fn show(record: &Record, args: &OutputArgs) -> Result<ExitCode> {
     let chosen = choose(record, args)?;
-    if let Some(file) = &args.record {
-        write_whole(file, json(record)?.as_bytes())?;
-    }
-    let picture = chosen.map(|table| table.heatmap(&subtitle(record)));
-    if let Some(file) = args.png.as_ref().or(args.svg.as_ref()) {
-        let picture = picture.as_ref().with_context(|| {
-            format!("nothing to draw in `{}`: this experiment has no table", file.display())
-        })?;
-        picture.check()?;
-        let svg = picture.to_svg();
-        if let Some(file) = &args.svg {
-            write_whole(file, svg.as_bytes())?;
-        }
-        if let Some(file) = &args.png {
-            write_whole(file, &svg_to_png(&svg, 2.0)?)?;
-        }
-    }
-    let mut to_terminal = true;
-    if let Some(file) = &args.json {
-        to_terminal &= put(file, &json(record)?)?;
-    }
-    if let Some(file) = &args.csv {
-        to_terminal &= put(file, &csv(record))?;
-    }
-    if to_terminal {
-        print(&text(record, chosen, args))?;
-    }
+    // A full disk leaves the table on the screen, and a closed terminal the files.
+    let printed = print(&printout(record, chosen, args)?);
+    write_files(record, chosen, args)?;
+    printed?;
     if record.is_complete() {
         return Ok(ExitCode::SUCCESS);
     }
-    let results = &record.results;
-    eprintln!("stopped: {} of {} runs finished; the rest is empty above", results.runs, results.runs_wanted);
+    let Results { runs, runs_wanted, .. } = record.results;
+    eprintln!("stopped: {runs} of {runs_wanted} runs finished; the others are left empty");
     Ok(ExitCode::from(STOPPED))
 }
 
-/// Writes a file whole or not at all: under another name first, then renamed.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().with_context(|| format!("`{}` is no file name", path.display()))?;
-    let partial = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(&partial)))
-        .with_context(|| format!("cannot write `{}`", path.display()))
+/// What goes to standard output: JSON or CSV where they are asked for there, or else the table.
+fn printout(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Result<String> {
+    let wanted = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+    Ok(match (wanted(&args.json), wanted(&args.csv)) {
+        (true, _) => json(record)?,
+        (false, true) => csv(record),
+        (false, false) => text(record, chosen, args),
+    })
 }
 
-/// Prints where `-` is asked for; whether the terminal is still free.
-fn put(file: &Path, content: &str) -> Result<bool> {
-    if file == Path::new("-") {
-        print(content)?;
-        return Ok(false);
+fn write_files(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Result<()> {
+    if let Some(file) = &args.record {
+        write_whole(file, json(record)?.as_bytes())?;
     }
-    write_whole(file, content.as_bytes())?;
-    Ok(true)
+    let named = |file: &Option<PathBuf>| file.clone().filter(|file| file != Path::new("-"));
+    if let Some(file) = named(&args.json) {
+        write_whole(&file, json(record)?.as_bytes())?;
+    }
+    if let Some(file) = named(&args.csv) {
+        write_whole(&file, csv(record).as_bytes())?;
+    }
+    if args.svg.is_none() && args.png.is_none() {
+        return Ok(());
+    }
+    let picture = chosen.context("nothing to draw: this experiment has no table")?.heatmap(&subtitle(record));
+    picture.check()?;
+    let svg = picture.to_svg();
+    if let Some(file) = &args.svg {
+        write_whole(file, svg.as_bytes())?;
+    }
+    if let Some(file) = &args.png {
+        write_whole(file, &svg_to_png(&svg, 2.0)?)?;
+    }
+    Ok(())
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) is no error.
@@ -162,17 +152,7 @@ fn choose<'a>(record: &'a Record, args: &OutputArgs) -> Result<Option<&'a Table>
         true => of_metric.find(|table| table.quantity == Quantity::Value),
         false => of_metric.next(),
     };
-    match found {
-        Some(table) => Ok(Some(table)),
-        None => {
-            let mut measured: Vec<&str> = tables.iter().map(|table| table.metric.as_str()).collect();
-            measured.dedup();
-            bail!(
-                "metric `{metric}` was not measured; measured: {}. Name it with --metric",
-                measured.join(", ")
-            )
-        }
-    }
+    found.map(Some).with_context(|| format!("metric `{metric}` was not measured"))
 }
 
 fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
@@ -188,9 +168,12 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         }
     }
     if let Some(generation) = &record.results.generation {
-        let _ = writeln!(out, "\ncontrol  {}", generation.control_text);
+        let prompt = generation.control.iter().filter(|token| token.is_prompt);
+        let prompt: String = prompt.map(|token| token.token.as_str()).collect();
+        let _ = writeln!(out, "\nprompt   {}", indented(&prompt));
+        let _ = writeln!(out, "control  {}", indented(&generation.control_text));
         if !generation.ablated.is_empty() {
-            let _ = writeln!(out, "ablated  {}", generation.ablated_text);
+            let _ = writeln!(out, "ablated  {}", indented(&generation.ablated_text));
         }
     }
     match chosen {
@@ -199,15 +182,28 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         None => {}
     }
     let _ = writeln!(out);
-    let lines =
-        if record.results.tables.is_empty() { &record.results.notes[..] } else { &record.results.notes[..1] };
-    for note in lines {
+    // With tables, what was done; what metrics mean `microtome metrics` says, and the record too.
+    let n_notes = match &record.experiment.method {
+        _ if record.results.tables.is_empty() => usize::MAX,
+        Method::Edit(edit) => 1 + edit.edits.len(),
+        _ => 1,
+    };
+    for note in record.results.notes.iter().take(n_notes) {
         let _ = writeln!(out, "{note}");
     }
-    let runs = record.results.runs;
-    let what = if record.results.generation.is_some() { "tokens" } else { "runs" };
-    let _ = writeln!(out, "{runs} {what}, {}", duration(record.elapsed_secs));
+    let what = if record.results.generation.is_some() { "token" } else { "run" };
+    let _ = writeln!(out, "{}, {}", count(record.results.runs, what), duration(record.elapsed_secs));
     out
+}
+
+/// `1 run`, `144 runs`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Generated text under its first line, beside the name of the run.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n         ")
 }
 
 /// `gpt2 · 12 layers x 12 heads, 768 wide · folded weights · BOS prepended: <|endoftext|>`
@@ -304,7 +300,8 @@ fn single(out: &mut String, record: &Record) {
         };
         let unit = if table.quantity == Quantity::Recovery { "" } else { &table.unit };
         let value = if table.quantity == Quantity::Value { number(value) } else { signed(value) };
-        let _ = writeln!(out, "{:12} {quantity:9} {value:>10} {unit}{interval}", table.metric);
+        let line = format!("{:12} {quantity:9} {value:>10} {unit}{interval}", table.metric);
+        let _ = writeln!(out, "{}", line.trim_end());
     }
 }
 
@@ -358,6 +355,8 @@ pub fn term_options() -> TermOptions {
 fn number(x: f64) -> String {
     match x.abs() {
         0.0 => "0".to_owned(),
+        // Ranks and other whole numbers.
+        a if a < 1e5 && a.fract() == 0.0 => format!("{x:.0}"),
         a if !(1e-3..1e5).contains(&a) => format!("{x:.2e}"),
         a if a >= 100.0 => format!("{x:.1}"),
         _ => format!("{x:.4}"),

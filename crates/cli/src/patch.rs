@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::model::{Positions, Site};
 use microtome::{Component, Method};
 
-use crate::args::{AskArgs, ModelArgs, load, positions};
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, layer, positions};
+use crate::output;
 
 /// Put activations of one prompt's run into the run of the other
 ///
@@ -44,13 +45,13 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "layers")]
     heads: Vec<Component>,
     /// Layers patched together, for example 3,4
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = layer)]
     layers: Vec<usize>,
     /// Denoise: clean into corrupt. Noise: corrupt into clean
     #[arg(long, value_enum, default_value_t = Way::Denoise)]
     direction: Way,
     /// Positions patched, where the layout does not go through them: all, last, 3,5 or 4..
-    #[arg(long, value_parser = positions, default_value = "all")]
+    #[arg(long, value_parser = positions, default_value = "all", allow_hyphen_values = true)]
     at: Positions,
     #[command(flatten)]
     output: output::OutputArgs,
@@ -89,6 +90,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         (None, ..) if args.site.has_heads() => By::Head,
         (None, ..) => By::LayerPosition,
     };
+    if matches!(by, By::HeadPosition | By::LayerPosition) && args.at != Positions::All {
+        bail!("--at picks positions, and this layout goes through all of them; add --by head or --by layer");
+    }
     let direction = match args.direction {
         Way::Denoise => Direction::Denoise,
         Way::Noise => Direction::Noise,
@@ -96,7 +100,5 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let patch = Patch { site: args.site, by, direction, at: args.at.clone() };
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::Patch(patch))?;
-    let model = load(&args.model.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    answer(&experiment, &args.output)
 }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use microtome::Record;
 
 use crate::args::load;
-use crate::output::{duration, print};
+use crate::output::{STOPPED, count, duration, print};
 use crate::progress;
 
 /// Run a record's experiment again and compare every number
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(short, long)]
     model: Option<String>,
     /// How far numbers may be apart, relative to the larger (absolute below 1)
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = tolerance, allow_negative_numbers = true)]
     tolerance: f64,
 }
 
@@ -35,6 +35,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let spec = args.model.as_ref().unwrap_or(&old.experiment.model);
     let model = load(spec, old.experiment.weights)?;
     let new = progress::run(&old.experiment, &model, None)?;
+    if !new.is_complete() {
+        eprintln!(
+            "stopped: {} of {} runs finished; nothing was compared",
+            new.results.runs, new.results.runs_wanted
+        );
+        return Ok(ExitCode::from(STOPPED));
+    }
     let differences = old.differences(&new, args.tolerance);
     let mut out = String::new();
     for difference in differences.iter().take(SHOWN) {
@@ -46,8 +53,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let times = format!("then {}, now {}", duration(old.elapsed_secs), duration(new.elapsed_secs));
     out += &match differences.len() {
         0 => format!("all numbers agree within {:e}; {times}\n", args.tolerance),
-        n => format!("{n} differences; {times}\n"),
+        n => format!("{}; {times}\n", count(n, "difference")),
     };
     print(&out)?;
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tolerance(text: &str) -> Result<f64> {
+    let expected = || format!("`{text}` is no tolerance; expected 0 or more, for example 1e-4");
+    let number: f64 = text.parse().with_context(expected)?;
+    ensure!(number >= 0.0, expected());
+    Ok(number)
 }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use microtome::Experiment;
+use anyhow::{Context, Result, bail};
+use microtome::{Experiment, Record};
 
-use crate::args::load;
-use crate::{output, progress};
+use crate::answer::answer;
+use crate::output;
 
 /// Run an experiment from a JSON file (docs/formats.md)
 #[derive(clap::Args)]
@@ -25,9 +25,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let name = args.file.display();
     let text = text.with_context(|| format!("cannot read `{name}`"))?;
-    let experiment: Experiment =
-        serde_json::from_str(&text).with_context(|| format!("`{name}` is no experiment"))?;
-    let model = load(&experiment.model, experiment.weights)?;
-    let record = progress::run(&experiment, &model, args.output.memory)?;
-    output::show(&record, &args.output)
+    let experiment: Experiment = match serde_json::from_str(&text) {
+        Err(_) if serde_json::from_str::<Record>(&text).is_ok() => bail!(
+            "`{name}` is a record, an experiment with its results; `microtome replay {name}` runs it again"
+        ),
+        other => other.with_context(|| format!("`{name}` is no experiment"))?,
+    };
+    answer(&experiment, &args.output)
 }
