@@ -86,11 +86,11 @@ impl AskArgs {
         if !self.ids {
             return Ok(Text::Text(text.to_owned()));
         }
-        Ok(Text::Ids(text.split(',').map(|id| token_id(id)).collect::<Result<_>>()?))
+        Ok(Text::Ids(text.split(',').map(token_id).collect::<Result<_>>()?))
     }
 
-    fn answer(&self, text: &String) -> Result<Answer> {
-        Ok(if self.ids { Answer::Id(token_id(text)?) } else { Answer::Text(text.clone()) })
+    fn answer(&self, text: &str) -> Result<Answer> {
+        Ok(if self.ids { Answer::Id(token_id(text)?) } else { Answer::Text(text.to_owned()) })
     }
 
     pub fn prompt(&self, clean: &str, corrupt: Option<&str>) -> Result<Prompt> {
