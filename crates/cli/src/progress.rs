@@ -37,7 +37,7 @@ pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>
             bar.set_position(done as u64);
         }
     };
-    let memory_budget = memory_mib.map_or(DEFAULT_BUDGET, |mib| mib << 20);
+    let memory_budget = memory_mib.map_or(DEFAULT_BUDGET, |mib| mib.saturating_mul(1 << 20));
     let record = experiment.run(model, &mut Watch { cancel: &STOP, progress: &mut progress, memory_budget });
     if let Some(bar) = bar {
         bar.finish_and_clear();
