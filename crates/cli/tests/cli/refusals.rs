@@ -67,6 +67,16 @@ fn prompts_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn text_for_a_model_without_a_tokenizer_is_refused_with_how_to_give_ids() {
+    let bench = Bench::new();
+    std::fs::remove_file(bench.path("model/vocab.json")).unwrap();
+    std::fs::remove_file(bench.path("model/merges.txt")).unwrap();
+    refused_in(&bench, &["measure", CLEAN], &["no tokenizer", "84,55,23 and add --ids"]);
+    let text = bench.run(&["ablate", "1,2,3", "--ids", "-t", "4"]);
+    assert!(text.contains("[#1][#2][#3]"), "{text}");
+}
+
+#[test]
 fn an_option_that_would_do_nothing_is_refused() {
     refused(&["ablate", CLEAN, "-f", " John"], &["--target"]);
     refused(&["ablate", CLEAN, "-c", CORRUPT], &["--with resample"]);
