@@ -29,7 +29,7 @@ pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>
     let mut bar: Option<ProgressBar> = None;
     let mut progress = |done: usize, total: usize| {
         if bar.is_none() && started.elapsed() > QUIET && std::io::stderr().is_terminal() {
-            let style = "{bar:30} {pos}/{len} runs, {elapsed} gone, {eta} left (Ctrl-C keeps finished runs)";
+            let style = "{wide_bar} {pos}/{len} runs, {eta} left (Ctrl-C keeps these)";
             let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar = Some(ProgressBar::new(total as u64).with_style(style).with_elapsed(started.elapsed()));
         }
