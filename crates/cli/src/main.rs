@@ -79,6 +79,10 @@ fn main() -> std::process::ExitCode {
             eprintln!("error: {error:#}");
             match error.downcast_ref() {
                 Some(microtome::Error::StoppedEarly) => output::STOPPED.into(),
+                Some(microtome::Error::NoTokenizer { .. }) => {
+                    eprintln!("\n  tip: write token ids as 84,55,23 and add --ids");
+                    std::process::ExitCode::FAILURE
+                }
                 _ => std::process::ExitCode::FAILURE,
             }
         }

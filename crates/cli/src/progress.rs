@@ -29,7 +29,7 @@ pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>
     let mut bar: Option<ProgressBar> = None;
     let mut progress = |done: usize, total: usize| {
         if bar.is_none() && started.elapsed() > QUIET && std::io::stderr().is_terminal() {
-            let style = "{bar:30} {pos}/{len} runs, {elapsed} gone, {eta} left (Ctrl-C keeps finished runs)";
+            let style = "{wide_bar} {pos}/{len} runs, {eta} left (Ctrl-C keeps these)";
             let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar = Some(ProgressBar::new(total as u64).with_style(style).with_elapsed(started.elapsed()));
         }
@@ -37,7 +37,7 @@ pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>
             bar.set_position(done as u64);
         }
     };
-    let memory_budget = memory_mib.map_or(DEFAULT_BUDGET, |mib| mib << 20);
+    let memory_budget = memory_mib.map_or(DEFAULT_BUDGET, |mib| mib.saturating_mul(1 << 20));
     let record = experiment.run(model, &mut Watch { cancel: &STOP, progress: &mut progress, memory_budget });
     if let Some(bar) = bar {
         bar.finish_and_clear();

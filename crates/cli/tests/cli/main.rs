@@ -1,0 +1,8 @@
+//! The `microtome` command as people run it: a checkpoint on disk, arguments, output, exit status.
+
+mod bench;
+mod outputs;
+mod refusals;
+mod results;
+mod shakespeare;
+mod stopping;

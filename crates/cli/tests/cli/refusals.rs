@@ -1,0 +1,154 @@
+//! What cannot be answered is refused: not with success, not with half an output, and with a line that
+//! says what was wrong and what to do.
+
+use crate::bench::{Bench, CLEAN, CORRUPT};
+
+/// A refusal that says all of `words`.
+fn refused(args: &[&str], words: &[&str]) {
+    refused_in(&Bench::new(), args, words);
+}
+
+fn refused_in(bench: &Bench, args: &[&str], words: &[&str]) {
+    let complaint = bench.refusal(args);
+    for word in words {
+        assert!(complaint.contains(word), "{args:?}: expected `{word}` in: {complaint}");
+    }
+}
+
+#[test]
+fn a_two_token_target_is_refused_with_its_pieces() {
+    let pieces = ["` Marys` is 2 tokens (` Mary`, `s`)", "for example ` Mary`"];
+    refused(&["ablate", CLEAN, "-t", " Marys", "--json=a.json"], &pieces);
+}
+
+#[test]
+fn a_metric_that_needs_tokens_says_which() {
+    refused(&["ablate", CLEAN, "--metric", "prob"], &["metric `prob` needs an answer", "--target"]);
+    let both = ["ablate", CLEAN, "-t", " Mary", "--metric", "logit_diff"];
+    refused(&both, &["metric `logit_diff` needs a wrong answer", "--foil"]);
+}
+
+#[test]
+fn a_misspelt_name_is_refused_with_the_nearest() {
+    refused(&["measure", CLEAN, "--metric", "entrpy"], &["`entrpy`", "did you mean `entropy`?"]);
+    let hook = ["edit", CLEAN, "-e", "blocks.1.attn.hook_zz=zero"];
+    refused(&hook, &["hook `blocks.1.attn.hook_zz` not found", "`blocks.1.attn.hook_z`"]);
+    let site = ["patch", CLEAN, "-c", CORRUPT, "--site", "resid_prae"];
+    refused(&site, &["site `resid_prae`", "`resid_pre`"]);
+}
+
+#[test]
+fn a_part_that_does_not_exist_is_refused_with_the_limit() {
+    refused(&["ablate", CLEAN, "--heads", "1.3"], &["L1H3 does not exist", "heads 0 to 2"]);
+    refused(&["ablate", CLEAN, "--heads", "m7"], &["m7 does not exist", "layers 0 to 1"]);
+    refused(&["ablate", CLEAN, "--heads", "L0N999"], &["L0N999", "neurons 0 to 47"]);
+    refused(&["ablate", CLEAN, "--heads", "head3"], &["`head3` is no component", "8.11"]);
+    refused(&["ablate", CLEAN, "--at", "99"], &["position 99 does not exist", "positions 0 to"]);
+    refused(&["measure", CLEAN, "--read-at", "99"], &["position 99 does not exist"]);
+}
+
+#[test]
+fn positions_and_layers_that_are_no_numbers_are_refused_with_what_was_expected() {
+    refused(&["ablate", CLEAN, "--at", "-1"], &["`-1` names no positions", "last"]);
+    refused(&["ablate", CLEAN, "--sweep", "neurons", "--layers", "0, x"], &["` x` is no layer"]);
+    refused(&["edit", CLEAN, "-e", "blocks.0.attn.hook_pattern=cut:a-1"], &["`a`", "QUERY-KEY"]);
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused() {
+    refused(&["measure", "", "--no-bos"], &["the prompt has no tokens"]);
+    refused(&["measure"], &["no prompt", "--pairs"]);
+    refused(&["measure", &"a".repeat(100)], &["101 tokens", "at most 64"]);
+    refused(&["measure", "1,2,99999", "--ids"], &["token id 99999 does not exist"]);
+    refused(&["measure", "1,x", "--ids"], &["`x` is no token id"]);
+    let lengths = ["patch", "a Mary gave", "-c", "a Mary gave the", "-t", " to"];
+    refused(&lengths, &["same number of tokens", "4 and 5", "[ gave][ the]"]);
+    refused(&["patch", CLEAN, "-t", " to"], &["the corrupt prompt is missing", "--corrupt"]);
+}
+
+#[test]
+fn text_for_a_model_without_a_tokenizer_is_refused_with_how_to_give_ids() {
+    let bench = Bench::new();
+    std::fs::remove_file(bench.path("model/vocab.json")).unwrap();
+    std::fs::remove_file(bench.path("model/merges.txt")).unwrap();
+    refused_in(&bench, &["measure", CLEAN], &["no tokenizer", "84,55,23 and add --ids"]);
+    let text = bench.run(&["ablate", "1,2,3", "--ids", "-t", "4"]);
+    assert!(text.contains("[#1][#2][#3]"), "{text}");
+}
+
+#[test]
+fn an_option_that_would_do_nothing_is_refused() {
+    refused(&["ablate", CLEAN, "-f", " John"], &["--target"]);
+    refused(&["ablate", CLEAN, "-c", CORRUPT], &["--with resample"]);
+    refused(&["ablate", CLEAN, "--per-position"], &["--with mean"]);
+    refused(&["ablate", CLEAN, "--layers", "1"], &["--sweep neurons"]);
+    refused(&["generate", CLEAN, "--with", "mean"], &["--cut"]);
+    refused(&["generate", CLEAN, "--csv"], &["--csv shows a table"]);
+    let through = ["patch", CLEAN, "-c", CORRUPT, "--site", "resid_pre", "--at", "3"];
+    refused(&through, &["goes through all of them"]);
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_refused_before_anything_runs() {
+    refused(&["ablate", CLEAN, "--png", "nowhere/a.png", "--json=a.json"], &["cannot write `nowhere/a.png`"]);
+    refused(&["ablate", CLEAN, "--record", "."], &["cannot write `.`", "folder"]);
+    refused(&["ablate", CLEAN, "--csv=a", "--json=a"], &["--json and --csv both write `a`"]);
+    refused(&["ablate", CLEAN, "--csv", "--json"], &["both print"]);
+    refused(&["ablate", CLEAN, "--svg", "-"], &["--svg writes a file"]);
+    refused(&["ablate", CLEAN, "--show", "loss", "--json=a.json"], &["`loss` is not measured", "--metric"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_leaves_the_table_on_the_screen() {
+    let bench = Bench::new();
+    let output = bench.command().args(["ablate", CLEAN, "--png", "/dev/full"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write `/dev/full`"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("strongest"));
+    assert!(bench.files().is_empty());
+}
+
+#[test]
+fn files_that_are_none_are_refused_by_name() {
+    let bench = Bench::new();
+    bench.write("broken.json", "{\"prompts\": [{\"clan\": 1}]}");
+    refused_in(&bench, &["run", "broken.json"], &["`broken.json` is no experiment"]);
+    refused_in(&bench, &["replay", "broken.json"], &["`broken.json` is no record"]);
+    refused_in(&bench, &["ablate", "--pairs", "broken.json"], &["`broken.json`", "clan"]);
+    refused_in(&bench, &["run", "absent.json"], &["cannot read `absent.json`"]);
+    let bench = Bench::new();
+    bench.run(&["measure", CLEAN, "--record", "r.json"]);
+    refused_in(&bench, &["run", "r.json"], &["is a record", "microtome replay r.json"]);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_is_refused_with_what_was_looked_for() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    refused_in(&bench, &["info", "empty"], &["cannot load model `empty`", "model.safetensors", "ckpt.pt"]);
+    refused_in(&bench, &["info", "./absent"], &["./absent", "not found"]);
+    let weights = std::fs::read(bench.path("model/model.safetensors")).unwrap();
+    std::fs::write(bench.path("model/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    refused_in(&bench, &["info", "model"], &["model.safetensors` is truncated"]);
+    refused_in(&bench, &["measure", CLEAN], &["model.safetensors` is truncated"]);
+}
+
+#[test]
+fn the_model_comes_from_the_environment_and_must_come_from_somewhere() {
+    let bench = Bench::new();
+    bench.run(&["measure", CLEAN]);
+    let output = bench.command().env_remove("MICROTOME_MODEL").args(["measure", CLEAN]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--model <MODEL>"));
+}
+
+#[test]
+fn offline_with_an_empty_cache_the_advice_is_to_connect_once_or_to_name_a_folder() {
+    refused(&["info", "gpt2"], &["model `gpt2` is not in the cache", "HF_HUB_OFFLINE", "local directory"]);
+}
+
+#[test]
+fn verify_on_another_model_says_what_the_figures_are_for() {
+    refused(&["verify", "model"], &["the figures are for GPT-2 small"]);
+}

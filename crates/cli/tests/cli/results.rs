@@ -1,0 +1,220 @@
+//! The numbers: those of the library, related to each other as the definitions say.
+
+use microtome::method::ablate::{Ablate, Targets};
+use microtome::method::change::Replacement;
+use microtome::method::patch::{By, Direction, Patch};
+use microtome::model::{Positions, Processing, Site};
+use microtome::{Answer, Bos, Experiment, Method, Prompt, Quantity, Record, Text};
+
+use crate::bench::{Bench, CLEAN, CORRUPT, N_CTX, N_HEADS, N_LAYERS};
+
+/// Two runs of one experiment may sum in another order on another number of threads.
+const SAME: f64 = 1e-5;
+
+fn experiment(method: Method, weights: Processing) -> Experiment {
+    Experiment {
+        model: "model".to_owned(),
+        weights,
+        bos: Bos::Prepend,
+        prompts: vec![Prompt {
+            clean: Text::Text(CLEAN.to_owned()),
+            corrupt: matches!(method, Method::Patch(_)).then(|| Text::Text(CORRUPT.to_owned())),
+            answers: vec![Answer::Text(" Mary".to_owned())],
+            wrong_answers: vec![Answer::Text(" John".to_owned())],
+        }],
+        method,
+        metrics: vec![],
+        read_at: None,
+        seed: 0,
+    }
+}
+
+fn values(record: &Record, metric: &str, quantity: Quantity) -> Vec<f64> {
+    let table = record.table(metric, quantity).unwrap_or_else(|| panic!("no {quantity:?} of {metric}"));
+    table.values.iter().map(|value| value.unwrap()).collect()
+}
+
+/// The value of a metric in a whole run of the first prompt.
+fn whole(record: &Record, run: &str, metric: &str) -> f64 {
+    let run = record.results.prompts[0].runs.iter().find(|report| report.name == run).unwrap();
+    run.metrics.iter().find(|value| value.metric == metric).unwrap().value
+}
+
+const ASK: [&str; 5] = [CLEAN, "-t", " Mary", "-f", " John"];
+
+#[test]
+fn a_head_sweep_prints_the_record_the_library_gives() {
+    let bench = Bench::new();
+    for (processing, weights) in [(Processing::Folded, "folded"), (Processing::Raw, "raw")] {
+        let method =
+            Method::Ablate(Ablate { targets: Targets::Heads, with: Replacement::Zero, at: Positions::All });
+        let expected = experiment(method, processing).run_quietly(&bench.model(processing)).unwrap();
+        let found = bench.run_record(&[&["ablate", "--weights", weights], &ASK[..]].concat());
+        assert_eq!(found.experiment, expected.experiment);
+        assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_patch_prints_the_record_the_library_gives() {
+    let bench = Bench::new();
+    let method = Method::Patch(Patch {
+        site: Site::from_short_name("resid_pre").unwrap(),
+        by: By::LayerPosition,
+        direction: Direction::Denoise,
+        at: Positions::All,
+    });
+    let expected =
+        experiment(method, Processing::Folded).run_quietly(&bench.model(Processing::Folded)).unwrap();
+    let args = [&["patch", "-c", CORRUPT, "--site", "resid_pre"], &ASK[..]].concat();
+    let found = bench.run_record(&args);
+    assert_eq!(found.experiment, expected.experiment);
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+}
+
+#[test]
+fn a_change_is_the_value_minus_the_clean_value_for_every_replacement() {
+    let bench = Bench::new();
+    let kinds = ["zero", "mean", "resample", "uniform", "zero-pattern", "identity", "random", "previous"];
+    for kind in kinds {
+        let from: &[&str] = if kind == "resample" { &["-c", CORRUPT] } else { &[] };
+        let record = bench.run_record(&[&["ablate", "--with", kind], from, &ASK[..]].concat());
+        for metric in ["logit_diff", "prob", "rank", "margin", "entropy"] {
+            let clean = whole(&record, "clean", metric);
+            let changes = values(&record, metric, Quantity::Change);
+            for (change, value) in changes.into_iter().zip(values(&record, metric, Quantity::Value)) {
+                assert!(
+                    (change - (value - clean)).abs() < 1e-12,
+                    "{kind} {metric}: {change} {value} {clean}"
+                );
+            }
+        }
+        // Rounding may take a divergence of nothing below 0 by as much.
+        assert!(values(&record, "kl", Quantity::Value).into_iter().all(|kl| kl > -1e-12), "{kind}");
+    }
+}
+
+#[test]
+fn a_recovery_is_the_share_of_the_way_from_corrupt_to_clean_in_both_directions() {
+    let bench = Bench::new();
+    for direction in ["denoise", "noise"] {
+        let args = [&["patch", "-c", CORRUPT, "--direction", direction], &ASK[..]].concat();
+        let record = bench.run_record(&args);
+        let [clean, corrupt] = ["clean", "corrupt"].map(|run| whole(&record, run, "logit_diff"));
+        let recoveries = values(&record, "logit_diff", Quantity::Recovery);
+        assert_eq!(recoveries.len(), N_LAYERS * N_HEADS);
+        for (recovery, value) in recoveries.into_iter().zip(values(&record, "logit_diff", Quantity::Value)) {
+            let expected = (value - corrupt) / (clean - corrupt);
+            assert!((recovery - expected).abs() < 1e-9, "{direction}: {recovery} {expected}");
+        }
+    }
+}
+
+#[test]
+fn sweeps_have_one_value_for_every_part_and_list_the_strongest() {
+    let bench = Bench::new();
+    for (sweep, cells) in [
+        ("heads", N_LAYERS * N_HEADS),
+        ("attention", N_LAYERS),
+        ("mlps", N_LAYERS),
+        ("neurons", N_LAYERS * 48),
+    ] {
+        let record = bench.run_record(&[&["ablate", "--sweep", sweep], &ASK[..]].concat());
+        assert_eq!(values(&record, "prob", Quantity::Change).len(), cells, "{sweep}");
+    }
+    let text = bench.run(&[&["ablate", "--list", "3"], &ASK[..]].concat());
+    let listed =
+        text.lines().skip_while(|line| *line != "strongest").skip(1).take_while(|line| !line.is_empty());
+    assert_eq!(listed.count(), 3, "{text}");
+}
+
+#[test]
+fn parts_cut_together_are_named_and_give_one_number() {
+    let bench = Bench::new();
+    let args = [&["ablate", "--heads", "0.1, L1H2,m0,a1,L1N7", "--at", "3.."], &ASK[..]].concat();
+    assert_eq!(values(&bench.run_record(&args), "prob", Quantity::Change).len(), 1);
+    let text = bench.run(&args);
+    assert!(text.contains("L0H1, L1H2, m0, a1, L1N7 are set to 0 at position 3 and later"), "{text}");
+}
+
+#[test]
+fn an_edit_by_hook_name_equals_the_ablation_of_that_head() {
+    let bench = Bench::new();
+    let edited = bench.run_record(&[&["edit", "-e", "blocks.1.attn.hook_z[2]=zero"], &ASK[..]].concat());
+    let ablated = bench.run_record(&[&["ablate", "--heads", "1.2"], &ASK[..]].concat());
+    for metric in ["logit_diff", "entropy"] {
+        let [a, b] = [&edited, &ablated].map(|record| values(record, metric, Quantity::Change)[0]);
+        assert!((a - b).abs() < SAME && a != 0.0, "{metric}: {a} {b}");
+    }
+}
+
+#[test]
+fn pairs_from_json_and_csv_give_the_same_means_with_intervals() {
+    let bench = Bench::new();
+    bench.write(
+        "pairs.json",
+        r#"{"prompts":[{"clean":"a Mary gave","corrupt":"a John gave","answers":[" the"],"wrong_answers":[" to"]},
+                       {"clean":"a John went","corrupt":"a Mary went","answers":[" to"],"wrong_answers":[" ball"]}]}"#,
+    );
+    bench.write(
+        "pairs.csv",
+        "clean,corrupted,answer,wrong_answer\na Mary gave,a John gave, the, to\na John went,a Mary went, to, ball\n",
+    );
+    for args in [&["ablate"][..], &["patch"], &["measure"]] {
+        let [json, csv] =
+            ["pairs.json", "pairs.csv"].map(|file| bench.run_record(&[args, &["--pairs", file]].concat()));
+        assert_eq!(json.experiment, csv.experiment);
+        assert_eq!(json.differences(&csv, SAME), Vec::<String>::new());
+        assert!(json.results.tables[0].spread.iter().all(Option::is_some), "{args:?}");
+    }
+}
+
+#[test]
+fn generated_text_is_the_same_for_one_seed_and_another_for_another() {
+    let bench = Bench::new();
+    let text = |seed: &str| {
+        let args = ["generate", CLEAN, "--max", "20", "--temperature", "1", "--cut", "0.1", "--seed", seed];
+        let generation = bench.run_record(&args).results.generation.unwrap();
+        (generation.control_text, generation.ablated_text)
+    };
+    assert_eq!(text("1"), text("1"));
+    assert_ne!(text("1"), text("2"));
+}
+
+#[test]
+fn generation_stops_at_the_end_of_the_context_and_says_so() {
+    let bench = Bench::new();
+    let text = bench.run(&["generate", CLEAN, "--max", "500"]);
+    assert!(text.contains(&format!("end of the context, {N_CTX} tokens")), "{text}");
+}
+
+#[test]
+fn an_experiment_file_gives_the_same_as_flags() {
+    let bench = Bench::new();
+    let record = bench.run_record(&[&["ablate"], &ASK[..]].concat());
+    bench.write("experiment.json", &serde_json::to_string(&record.experiment).unwrap());
+    let from_file = bench.run_record(&["run", "experiment.json"]);
+    assert_eq!(record.differences(&from_file, SAME), Vec::<String>::new());
+    let piped =
+        bench.command().args(["run", "-", "--json"]).write_stdin(bench.read("experiment.json")).output();
+    let piped: Record = serde_json::from_slice(&piped.unwrap().stdout).unwrap();
+    assert_eq!(piped.experiment, record.experiment);
+}
+
+#[test]
+fn info_and_tokens_and_metrics_say_what_there_is() {
+    let bench = Bench::new();
+    let info = bench.run(&["info", "model"]);
+    assert!(info.contains("2 layers x 3 heads") && info.contains("folded and raw weights agree"), "{info}");
+    let info: serde_json::Value = serde_json::from_str(&bench.run(&["info", "model", "--json"])).unwrap();
+    assert_eq!(info["folded_against_raw"]["agrees"], true);
+    let tokens = bench.run(&["tokens", " Marys"]);
+    assert!(tokens.starts_with("[<|endoftext|>][ Mary][s]\n") && tokens.contains("3 tokens"), "{tokens}");
+    let tokens = bench.run(&["tokens", " Marys", "--no-bos", "--json"]);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&tokens).unwrap()["labels"],
+        serde_json::json!([" Mary", "s"])
+    );
+    let metrics = bench.run(&["metrics"]);
+    assert!(["logit_diff", "kl_mean", "perplexity"].iter().all(|name| metrics.contains(name)), "{metrics}");
+}
