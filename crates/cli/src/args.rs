@@ -54,8 +54,7 @@ impl PrepareArgs {
 /// Loads a model, showing downloads.
 pub fn load(model: &str, processing: Processing) -> Result<TextModel> {
     let mut bar = progress::Download::default();
-    TextModel::load(model, processing, &LoadOptions::default(), &mut bar)
-        .with_context(|| format!("cannot load model `{model}`"))
+    Ok(TextModel::load(model, processing, &LoadOptions::default(), &mut bar)?)
 }
 
 /// What follows a prompt, and what is measured.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use microtome::model::{LoadOptions, Processing, load};
 use microtome::{TextModel, check_processing};
 
@@ -26,8 +26,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut bar = progress::Download::default();
     let options = LoadOptions::default();
-    let loaded = load(&args.model, &options, &mut bar)
-        .with_context(|| format!("cannot load model `{}`", args.model))?;
+    let loaded = load(&args.model, &options, &mut bar)?;
     let n_parameters = loaded.weights.n_parameters()?;
     let raw = TextModel::from_loaded(loaded.clone(), Processing::Raw)?;
     let folded = TextModel::from_loaded(loaded, Processing::Folded)?;

@@ -6,6 +6,7 @@ mod answer;
 mod args;
 mod edit;
 mod generate;
+mod hooks;
 mod info;
 mod measure;
 mod metrics;
@@ -40,6 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Info(info::Args),
+    Hooks(hooks::Args),
     Tokens(tokens::Args),
     Measure(measure::Args),
     Ablate(ablate::Args),
@@ -60,6 +62,7 @@ fn main() -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     };
     let result = match command {
+        Command::Hooks(args) => hooks::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Tokens(args) => tokens::run(&args),
         Command::Measure(args) => measure::run(&args),

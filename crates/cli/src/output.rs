@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
-use microtome::{Method, PromptReport, Quantity, Record, Results, RunReport, Table, Tokens};
+use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, RunReport, Table, Tokens};
 
 use crate::whole_file::write_whole;
 
@@ -165,13 +165,14 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         [first, ..] => {
             let _ = writeln!(out, "\n{} prompts, the first:", prompts.len());
             prompt_text(&mut out, first);
+            let _ = writeln!(out, "\nmeans over the {} prompts", prompts.len());
+            for (name, metrics) in record.mean_runs() {
+                let _ = writeln!(out, "{name:8} {}", metrics_line(&metrics));
+            }
         }
     }
     if let Some(generation) = &record.results.generation {
-        let prompt = generation.control.iter().filter(|token| token.is_prompt);
-        let prompt: String = prompt.map(|token| token.token.as_str()).collect();
-        let _ = writeln!(out, "\nprompt   {}", indented(&prompt));
-        let _ = writeln!(out, "control  {}", indented(&generation.control_text));
+        let _ = writeln!(out, "\ncontrol  {}", indented(&generation.control_text));
         if !generation.ablated.is_empty() {
             let _ = writeln!(out, "ablated  {}", indented(&generation.ablated_text));
         }
@@ -212,7 +213,7 @@ pub fn model_line(record: &Record) -> String {
     let config = &model.config;
     format!(
         "{} · {} layers x {} heads, {} wide · {} weights · BOS {}",
-        model.about.model,
+        short_name(&model.about.model),
         config.n_layers,
         config.n_heads,
         config.d_model,
@@ -246,12 +247,17 @@ fn short_name(model: &str) -> &str {
 }
 
 fn prompt_text(out: &mut String, prompt: &PromptReport) {
-    let _ = writeln!(out, "\nclean    {}", tokens_line(&prompt.clean));
-    if let Some(corrupt) = &prompt.corrupt {
-        let _ = writeln!(out, "corrupt  {}", tokens_line(corrupt));
+    match &prompt.corrupt {
+        None => {
+            let _ = writeln!(out, "\nprompt   {}", tokens_line(&prompt.clean));
+        }
+        Some(corrupt) => {
+            let _ = writeln!(out, "\nclean    {}", tokens_line(&prompt.clean));
+            let _ = writeln!(out, "corrupt  {}", tokens_line(corrupt));
+        }
     }
     for run in &prompt.runs {
-        let _ = writeln!(out, "{:8} {}", run.name, metrics_line(run));
+        let _ = writeln!(out, "{:8} {}", run.name, metrics_line(&run.metrics));
         let _ = writeln!(out, "         next: {}", top_line(run));
     }
 }
@@ -273,9 +279,9 @@ fn visible(label: &str) -> String {
     label.replace('\n', "⏎").replace('\t', "⇥").replace('\r', "␍")
 }
 
-fn metrics_line(run: &RunReport) -> String {
-    let one = |value: &microtome::MetricValue| format!("{} {}", value.metric, number(value.value));
-    run.metrics.iter().map(one).collect::<Vec<_>>().join("  ")
+fn metrics_line(metrics: &[MetricValue]) -> String {
+    let one = |value: &MetricValue| format!("{} {}", value.metric, number(value.value));
+    metrics.iter().map(one).collect::<Vec<_>>().join("  ")
 }
 
 fn top_line(run: &RunReport) -> String {

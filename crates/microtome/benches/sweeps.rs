@@ -2,6 +2,7 @@
 //!
 //! The first lines say how much memory the model takes, the last how much the sweeps took at most.
 
+use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use divan::Bencher;
@@ -10,7 +11,8 @@ use microtome::method::change::Replacement;
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::MetricId;
 use microtome::model::{
-    Activation, Config, MlpConfig, Model, NormConfig, Positions, Processing, RunOptions, Site, Weights,
+    Activation, Change, Config, Edit, Lane, LaneEvent, LaneOptions, LaneRun, MlpConfig, Model, NormConfig,
+    Positions, Processing, RunOptions, Site, Weights,
 };
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
 
@@ -37,8 +39,25 @@ static MODEL: LazyLock<TextModel> = LazyLock::new(|| {
 fn main() {
     LazyLock::force(&MODEL);
     println!("peak memory after making the model: {} MiB", peak_mib());
+    for at in [Positions::All, Positions::Last] {
+        println!("144 heads over 16 tokens at {at}: {:.1} GFLOP", flop(&at) as f64 / 1e9);
+    }
     divan::main();
     println!("peak memory after the sweeps: {} MiB", peak_mib());
+}
+
+/// Arithmetic of a head sweep, counted by the engine.
+fn flop(at: &Positions) -> u64 {
+    let Text::Ids(tokens) = prompt(16).clean else { return 0 };
+    let heads = (0..12).flat_map(|layer| (0..12).map(move |head| (layer, head)));
+    let lane = |(layer, head): (usize, usize)| Lane {
+        prompt: 0,
+        edits: vec![Edit::new(Site::Z.at(layer), Change::Zero).units([head]).positions(at.clone())],
+    };
+    let lanes: Vec<Lane> = heads.map(lane).collect();
+    let run = LaneRun::new(MODEL.model(), &[tokens], &lanes, &Positions::Last).expect("lanes fit");
+    let keep_going = |_: LaneEvent| Ok::<_, microtome::model::Error>(ControlFlow::Continue(()));
+    run.run(&LaneOptions::default(), keep_going).expect("runs").flop
 }
 
 /// The most memory this process has held, where the system says.

@@ -63,9 +63,7 @@ pub enum Error {
         second: Vec<String>,
     },
     /// Prompts of a sweep over positions that differ in length.
-    #[error(
-        "a sweep over positions needs prompts of one length; prompt {index} has {found} tokens, the first has {expected}"
-    )]
+    #[error("what goes position by position needs prompts of one length; prompt {} has {found} tokens, expected {expected}", index + 1)]
     PositionsDiffer {
         /// Which prompt.
         index: usize,
@@ -73,6 +71,22 @@ pub enum Error {
         found: usize,
         /// Length of the first.
         expected: usize,
+    },
+    /// An error about one of several prompts.
+    #[error("prompt {number}: {source}")]
+    InPrompt {
+        /// Which, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+    /// A part that is no head where heads are patched.
+    #[error(
+        "`{component}` is no head; name heads, for example 8.11, or patch layers of site attn_out or mlp_out"
+    )]
+    NotAHead {
+        /// What was named.
+        component: String,
     },
     /// A prompt past the model's context, with its tokens.
     #[error(

@@ -133,6 +133,11 @@ impl Experiment {
     pub fn metrics(&self) -> Result<Vec<MetricId>> {
         let answers = self.prompts.iter().all(|prompt| !prompt.answers.is_empty());
         let wrong = self.prompts.iter().all(|prompt| !prompt.wrong_answers.is_empty());
+        if wrong && !answers {
+            let (what, example) =
+                ("an answer beside every wrong answer", "a target, for example --target \" Paris\"");
+            return Err(Error::MissingTokens { metric: "logit_diff", what, example });
+        }
         if self.metrics.is_empty() {
             let mut names = vec![];
             if answers && wrong {
@@ -178,7 +183,16 @@ impl Experiment {
                 wrong: ids(&prompt.wrong_answers, "wrong answer")?,
             })
         };
-        self.prompts.iter().map(case).collect()
+        let numbered = |(index, prompt)| case(prompt).map_err(|source| self.in_prompt(index, source));
+        self.prompts.iter().enumerate().map(numbered).collect()
+    }
+
+    /// Says which of several prompts an error is about.
+    fn in_prompt(&self, index: usize, source: Error) -> Error {
+        match self.prompts.len() {
+            1 => source,
+            _ => Error::InPrompt { number: index + 1, source: Box::new(source) },
+        }
     }
 
     /// The corrupt prompt of a pair in tokens, as long as the clean one.
@@ -187,9 +201,10 @@ impl Experiment {
             what: "the corrupt prompt",
             hint: "give each prompt a corrupt one of the same number of tokens, for example with --corrupt",
         })?;
-        let corrupt = model.tokens(corrupt, self.bos)?;
+        let corrupt = model.tokens(corrupt, self.bos).map_err(|source| self.in_prompt(index, source))?;
         if corrupt.ids.len() != clean.ids.len() {
-            return Err(Error::LengthsDiffer { first: clean.labels.clone(), second: corrupt.labels });
+            let differ = Error::LengthsDiffer { first: clean.labels.clone(), second: corrupt.labels };
+            return Err(self.in_prompt(index, differ));
         }
         Ok(corrupt)
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::experiment::Experiment;
 use crate::method::generate::Generation;
 use crate::plot::{AxisLabels, Heatmap, ScaleKind};
-use crate::stats::Spread;
+use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
 
 /// An experiment with its answer.
@@ -182,7 +182,7 @@ impl Record {
         let bos = match (model.bos(), results.prompts.iter().any(|p| p.clean.bos_prepended)) {
             (Some(id), true) => format!("prepended: {}", model.label(id)),
             (Some(_), false) => "not prepended".to_owned(),
-            (None, _) => "none: this model has no BOS".to_owned(),
+            (None, _) => "none".to_owned(),
         };
         Record {
             experiment,
@@ -208,7 +208,8 @@ impl Record {
         self.results.runs == self.results.runs_wanted
     }
 
-    /// Where another record of the same experiment differs: each line names a number and both values.
+    /// Where another record of the same experiment differs: each line names a number and both values. Of
+    /// a record that was stopped, what it finished is compared.
     /// Numbers count as equal within `tolerance` of the larger, or of 1 where both are small.
     pub fn differences(&self, other: &Record, tolerance: f64) -> Vec<String> {
         let mut found = Vec::new();
@@ -216,41 +217,85 @@ impl Record {
             let (a, b) = (&self.model.about.weight_hash, &other.model.about.weight_hash);
             found.push(format!("weights differ: {a} against {b}"));
         }
-        let value = |results: &Results| serde_json::to_value(results).expect("results are plain data");
-        compare("results", &value(&self.results), &value(&other.results), tolerance, &mut found);
+        let extent = if self.is_complete() { Extent::Whole } else { Extent::Finished };
+        let value = |results: &Results| {
+            let mut value = serde_json::to_value(results).expect("results are plain data");
+            if extent == Extent::Finished {
+                // These tell how far a run came, not what it found.
+                if let Some(results) = value.as_object_mut() {
+                    results.retain(|key, _| !["runs", "runs_wanted", "notes"].contains(&key.as_str()));
+                }
+            }
+            value
+        };
+        let comparison = Comparison { extent, tolerance };
+        comparison.compare("results", &value(&self.results), &value(&other.results), &mut found);
         found
+    }
+
+    /// Of every whole run (`clean`, `corrupt`, ..), the mean of each metric over the prompts.
+    pub fn mean_runs(&self) -> Vec<(String, Vec<MetricValue>)> {
+        let prompts = &self.results.prompts;
+        let Some(first) = prompts.first() else { return vec![] };
+        let mean_of = |run: usize, metric: usize| {
+            let values = prompts.iter().filter_map(|p| Some(p.runs.get(run)?.metrics.get(metric)?.value));
+            mean(&values.collect::<Vec<_>>())
+        };
+        let run = |(r, run): (usize, &RunReport)| {
+            let metrics = run.metrics.iter().enumerate();
+            let metrics = metrics.map(|(m, of)| MetricValue { value: mean_of(r, m), ..of.clone() });
+            (run.name.clone(), metrics.collect())
+        };
+        first.runs.iter().enumerate().map(run).collect()
     }
 }
 
-fn compare(
-    path: &str,
-    a: &serde_json::Value,
-    b: &serde_json::Value,
+/// How much of a record is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All of it.
+    Whole,
+    /// What it finished before it was stopped.
+    Finished,
+}
+
+/// How two records are compared.
+struct Comparison {
+    extent: Extent,
     tolerance: f64,
-    found: &mut Vec<String>,
-) {
-    use serde_json::Value;
-    match (a, b) {
-        (Value::Number(x), Value::Number(y)) => {
-            let (x, y) = (x.as_f64().unwrap_or(f64::NAN), y.as_f64().unwrap_or(f64::NAN));
-            let scale = x.abs().max(y.abs()).max(1.0);
-            let apart = (x - y).abs();
-            if apart.is_nan() || apart > tolerance * scale {
-                found.push(format!("{path}: {x} against {y}"));
+}
+
+impl Comparison {
+    fn compare(&self, path: &str, a: &serde_json::Value, b: &serde_json::Value, found: &mut Vec<String>) {
+        use serde_json::Value;
+        match (a, b) {
+            (Value::Null, _) if self.extent == Extent::Finished => {}
+            (Value::Number(x), Value::Number(y)) => {
+                let (x, y) = (x.as_f64().unwrap_or(f64::NAN), y.as_f64().unwrap_or(f64::NAN));
+                let scale = x.abs().max(y.abs()).max(1.0);
+                let apart = (x - y).abs();
+                if apart.is_nan() || apart > self.tolerance * scale {
+                    found.push(format!("{path}: {x} against {y}"));
+                }
             }
-        }
-        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
-            for (i, (x, y)) in x.iter().zip(y).enumerate() {
-                compare(&format!("{path}[{i}]"), x, y, tolerance, found);
+            (Value::Array(x), Value::Array(y)) if self.same_length(x, y) => {
+                for (i, (x, y)) in x.iter().zip(y).enumerate() {
+                    self.compare(&format!("{path}[{i}]"), x, y, found);
+                }
             }
-        }
-        (Value::Object(x), Value::Object(y)) if x.keys().eq(y.keys()) => {
-            for (key, x) in x {
-                compare(&format!("{path}.{key}"), x, &y[key], tolerance, found);
+            (Value::Object(x), Value::Object(y)) if x.keys().eq(y.keys()) => {
+                for (key, x) in x {
+                    self.compare(&format!("{path}.{key}"), x, &y[key], found);
+                }
             }
+            (a, b) if a == b => {}
+            (a, b) => found.push(format!("{path}: {a} against {b}")),
         }
-        (a, b) if a == b => {}
-        (a, b) => found.push(format!("{path}: {a} against {b}")),
+    }
+
+    /// A stopped run has fewer prompts, or less text, than a whole one.
+    fn same_length(&self, a: &[serde_json::Value], b: &[serde_json::Value]) -> bool {
+        a.len() == b.len() || (self.extent == Extent::Finished && a.len() < b.len())
     }
 }
 

@@ -49,12 +49,14 @@ pub enum Error {
         nearest: String,
     },
     /// A short name that is no site.
-    #[error("site `{name}` not found; did you mean `{nearest}`?")]
+    #[error("site `{name}` not found; did you mean `{nearest}`? There are: {known}")]
     UnknownSite {
         /// The name.
         name: String,
         /// The nearest there is.
         nearest: String,
+        /// All there are.
+        known: String,
     },
     /// A name filter that is no glob.
     #[error("`{glob}` is not a valid name filter: {source}; write for example `blocks.*.attn.hook_z`")]
@@ -259,7 +261,7 @@ pub enum Error {
     },
     /// A file ends before the data its header promises.
     #[error(
-        "`{}` is truncated: its {part} needs {expected} bytes, the file has {found}; fetch it again",
+        "`{}` is truncated: {expected} bytes are needed for its {part}, the file has {found}; fetch it again",
         path.display()
     )]
     Truncated {

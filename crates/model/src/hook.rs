@@ -155,9 +155,11 @@ impl Site {
     /// # Errors
     /// [`Error::UnknownSite`] with the nearest name.
     pub fn from_short_name(name: &str) -> Result<Site> {
+        let names = || TABLE.iter().map(|row| row.1);
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0).ok_or_else(|| Error::UnknownSite {
             name: name.to_owned(),
-            nearest: nearest(name, TABLE.iter().map(|row| row.1)).unwrap_or_default(),
+            nearest: nearest(name, names()).unwrap_or_default(),
+            known: names().collect::<Vec<_>>().join(", "),
         })
     }
 
@@ -366,9 +368,10 @@ impl<'de> Deserialize<'de> for Site {
     }
 }
 
-/// The known name with the fewest edits from `name`.
+/// The known name most like `name`: one that holds it whole, else the one with the fewest edits.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    known.min_by_key(|k| strsim::damerau_levenshtein(name, k)).map(str::to_owned)
+    let unlike = |k: &&str| (!k.contains(name), strsim::damerau_levenshtein(name, k));
+    known.min_by_key(unlike).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -407,6 +410,12 @@ mod tests {
         assert!(Hook::parse("blocks.x.attn.hook_z").is_err());
         assert!(Hook::parse("attn.hook_z").is_err(), "a block site needs its block");
         assert!(Hook::parse("blocks.0.hook_embed").is_err(), "a top site has none");
+    }
+
+    #[test]
+    fn a_name_that_holds_what_was_written_is_suggested_first() {
+        let message = Site::from_short_name("post").unwrap_err().to_string();
+        assert!(message.contains("did you mean `mlp_post`") && message.contains("resid_pre"), "{message}");
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn files_that_are_none_are_refused_by_name() {
 fn a_model_that_cannot_be_loaded_is_refused_with_what_was_looked_for() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path("empty")).unwrap();
-    refused_in(&bench, &["info", "empty"], &["cannot load model `empty`", "model.safetensors", "ckpt.pt"]);
+    refused_in(&bench, &["info", "empty"], &["no model to load in `empty`", "model.safetensors", "ckpt.pt"]);
     refused_in(&bench, &["info", "./absent"], &["./absent", "not found"]);
     let weights = std::fs::read(bench.path("model/model.safetensors")).unwrap();
     std::fs::write(bench.path("model/model.safetensors"), &weights[..weights.len() / 2]).unwrap();

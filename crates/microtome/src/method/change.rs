@@ -79,16 +79,17 @@ impl Replacement {
         match self {
             Replacement::Zero => "set to 0".to_owned(),
             Replacement::Mean { reference, per } => {
-                let (count, whose) = match reference.len() {
-                    0 => (experiment.prompts.len(), "the experiment's own"),
-                    n => (n, "reference"),
+                let whose = match (reference.len(), experiment.prompts.len()) {
+                    (0, 1) => "the prompt itself".to_owned(),
+                    (0, n) => format!("the {n} prompts themselves"),
+                    (1, _) => "one reference prompt".to_owned(),
+                    (n, _) => format!("{n} reference prompts"),
                 };
                 let over = match per {
                     Per::Overall => "over all positions (BOS included where there is one)",
                     Per::Position => "position by position",
                 };
-                let plural = if count == 1 { "" } else { "s" };
-                format!("set to the mean {over} of {count} {whose} prompt{plural}")
+                format!("set to the mean {over} of {whose}")
             }
             Replacement::Resample { from: Some(_) } => "set to its value in another prompt".to_owned(),
             Replacement::Resample { from: None } => "set to its value in the corrupt prompt".to_owned(),
@@ -127,6 +128,12 @@ impl Sources {
         if let Some(hook) = hooks.iter().find(|hook| *per == Per::Overall && hook.site.is_attention()) {
             return Err(Error::MeanOfAttention { hook: hook.to_string() });
         }
+        if *per == Per::Position && texts.len() == 1 && reference.is_empty() {
+            return Err(Error::Missing {
+                what: "reference prompts for the mean",
+                hint: "position by position, the mean of one prompt is the prompt itself; give others, for example with --reference",
+            });
+        }
         let mut sums: HashMap<Hook, Tensor> = HashMap::new();
         let mut count = 0;
         let mut first: Option<Vec<String>> = None;
@@ -163,7 +170,10 @@ impl Sources {
         (index, case): (usize, &Case),
         hooks: &[Hook],
     ) -> Result<Sources> {
-        let Replacement::Resample { from } = replacement else { return Ok(self.clone()) };
+        let Replacement::Resample { from } = replacement else {
+            self.check_length(replacement, index, case)?;
+            return Ok(self.clone());
+        };
         let other = match from {
             Some(text) => model.tokens(text, experiment.bos)?,
             None => experiment.corrupt(index, &case.clean, model)?,
@@ -172,6 +182,19 @@ impl Sources {
             return Err(Error::LengthsDiffer { first: case.clean.labels.clone(), second: other.labels });
         }
         Ok(Sources { values: activations(model.model(), &other.ids, hooks)? })
+    }
+
+    /// A mean by position fits prompts of its own length only.
+    fn check_length(&self, replacement: &Replacement, index: usize, case: &Case) -> Result<()> {
+        let Replacement::Mean { per: Per::Position, .. } = replacement else { return Ok(()) };
+        let Some(value) = self.values.values().next() else { return Ok(()) };
+        // The first axis is the position; at a pattern it is the head, and the second is.
+        let is_attention = self.values.keys().any(|hook| hook.site.is_attention());
+        let (found, expected) = (case.clean.ids.len(), value.dim(usize::from(is_attention))?);
+        match found == expected {
+            true => Ok(()),
+            false => Err(Error::PositionsDiffer { index, found, expected }),
+        }
     }
 
     /// The change that puts `replacement` in place at a hook.

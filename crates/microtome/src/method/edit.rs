@@ -112,7 +112,12 @@ impl EditRun {
         let mut notes = vec![done.clone()];
         for (spec, hooks, _) in &placed {
             let names: Vec<String> = hooks.iter().map(Hook::to_string).collect();
-            notes.push(format!("{}: {} at {}", names.join(", "), spec.change.describe(experiment), spec.at));
+            let units = match &spec.units {
+                Units::All => String::new(),
+                Units::At(list) => format!(" {list:?}"),
+            };
+            let done = spec.change.describe(experiment);
+            notes.push(format!("{}{units}: {done} at {}", names.join(", "), spec.at));
         }
         notes.extend(sweep::metric_notes(experiment, &swept));
         let captions = Captions { axes: vec![], done: format!("with {done}") };

@@ -149,6 +149,7 @@ impl Patch {
             })
             .collect();
         let mut notes = vec![self.done()];
+        notes.extend(sweep::nothing_to_recover(&swept, &ends));
         notes.extend(sweep::metric_notes(experiment, &swept));
         Ok(Results {
             prompts,
@@ -170,6 +171,13 @@ impl Patch {
             });
         }
         self.site.at(0).check(model.config())?;
+        if !self.site.in_block() {
+            return Err(Error::SiteAndSweep {
+                site: self.site.short_name(),
+                by: self.by.name(),
+                hint: "there is only one of it; take a site inside the blocks, for example resid_pre",
+            });
+        }
         let by_head = matches!(self.by, By::Head | By::HeadPosition | By::Heads(_));
         if by_head && !self.site.has_heads() {
             return Err(Error::SiteAndSweep {
@@ -178,12 +186,9 @@ impl Patch {
                 hint: "it has no heads; patch by layer or layer-position, or take site z, q, k, v or pattern",
             });
         }
-        if !self.site.in_block() {
-            return Err(Error::SiteAndSweep {
-                site: self.site.short_name(),
-                by: self.by.name(),
-                hint: "there is only one of it; take a site inside the blocks, for example resid_pre",
-            });
+        let through_positions = matches!(self.by, By::HeadPosition | By::LayerPosition);
+        if through_positions && self.at != Positions::All {
+            return Err(Error::Unused { method: "a patch at every position", what: "positions" });
         }
         Ok(())
     }
@@ -238,7 +243,7 @@ impl Patch {
                 for part in heads {
                     part.check(config)?;
                     let Component::Head { layer, head } = *part else {
-                        return Err(Error::BadComponent { text: part.to_string() });
+                        return Err(Error::NotAHead { component: part.to_string() });
                     };
                     spots.push(Spot { layer, head: Some(head), at: self.at.clone() });
                 }

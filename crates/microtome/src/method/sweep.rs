@@ -225,9 +225,15 @@ impl Cell for Ratio {
         let (patched, whole, count) = sums;
         (whole.abs() > NOTHING_TO_RECOVER * f64::from(count)).then(|| patched / whole)
     }
+    /// The ratio estimator's residuals, so that the scatter of the denominator counts too.
     fn by_prompt(&self) -> Vec<f64> {
         let whole = mean(&self.clean) - mean(&self.corrupt);
-        self.values.iter().zip(&self.corrupt).map(|(v, c)| (v - c) / whole).collect()
+        let ratio = (mean(&self.values) - mean(&self.corrupt)) / whole;
+        let residual = |i: usize| {
+            let (patched, whole_here) = (self.values[i] - self.corrupt[i], self.clean[i] - self.corrupt[i]);
+            ratio + (patched - ratio * whole_here) / whole
+        };
+        (0..self.values.len()).map(residual).collect()
     }
 }
 
@@ -272,6 +278,19 @@ fn table<C: Cell>(
         values,
         spread,
     }
+}
+
+/// Says of which metrics there is nothing to recover: clean and corrupt runs have the same value.
+pub(crate) fn nothing_to_recover(swept: &Swept, ends: &[(Reading, Reading)]) -> Option<String> {
+    let same = |&(m, metric): &(usize, &MetricId)| {
+        let apart: f64 = ends.iter().map(|(corrupt, clean)| clean.values[m] - corrupt.values[m]).sum();
+        metric.compares() == Compares::Nothing && apart.abs() <= NOTHING_TO_RECOVER * ends.len() as f64
+    };
+    let names: Vec<&str> =
+        swept.metrics.iter().enumerate().filter(same).map(|(_, metric)| metric.name()).collect();
+    let which = names.join(", ");
+    (!names.is_empty())
+        .then(|| format!("clean and corrupt runs have the same {which}: there is nothing to recover"))
 }
 
 /// One prompt with the runs named.
@@ -355,5 +374,9 @@ fn capitalised(text: &str) -> String {
 }
 
 fn quoted(value: f64, metric: &dyn Metric) -> String {
-    format!("{value:.4} {}", metric.unit()).trim_end().to_owned()
+    let number = match value.abs() {
+        a if a != 0.0 && !(1e-3..1e6).contains(&a) => format!("{value:.3e}"),
+        _ => format!("{value:.4}"),
+    };
+    format!("{number} {}", metric.unit()).trim_end().to_owned()
 }

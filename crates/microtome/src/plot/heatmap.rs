@@ -156,7 +156,7 @@ impl Oddities {
     pub(crate) fn phrases(self, marked: &str) -> Vec<(Cell, String)> {
         let mut out = Vec::new();
         if self.n_missing > 0 {
-            out.push((Cell::Missing, format!("{} not computed", count(self.n_missing))));
+            out.push((Cell::Missing, format!("{} without a value", count(self.n_missing))));
         }
         if self.n_nan > 0 {
             out.push((Cell::Missing, format!("{} not a number", count(self.n_nan))));
@@ -682,7 +682,7 @@ mod tests {
         })
         .to_svg();
         let drawn = texts(&svg).join("\n");
-        for expected in ["1 not computed", "1 not a number", "1 infinite", "∞"] {
+        for expected in ["1 without a value", "1 not a number", "1 infinite", "∞"] {
             assert!(drawn.contains(expected), "{expected} not in {drawn}");
         }
         assert_eq!(rects(&svg).iter().filter(|(_, _, fill)| fill == "url(#microtome-hatch)").count(), 2 + 2);
@@ -695,7 +695,7 @@ mod tests {
         heatmap.values.pop();
         let message = heatmap.check().expect_err("a value is absent").to_string();
         assert_eq!(message, "heatmap `Title` has 2 rows x 2 columns = 4 cells but 3 values");
-        assert!(texts(&heatmap.to_svg()).iter().any(|t| t == "1 not computed"));
+        assert!(texts(&heatmap.to_svg()).iter().any(|t| t == "1 without a value"));
     }
 
     #[test]

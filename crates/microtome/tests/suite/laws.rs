@@ -220,6 +220,19 @@ fn a_record_survives_json_and_replays_to_the_same_numbers() {
 }
 
 #[test]
+fn a_stopped_record_is_compared_as_far_as_it_came() {
+    let cancel = AtomicBool::new(false);
+    let mut progress = |done: usize, _: usize| cancel.store(done >= 5, Ordering::Relaxed);
+    let mut watch = Watch { cancel: &cancel, progress: &mut progress, memory_budget: 0 };
+    let sweep = experiment(heads(Replacement::Zero), vec![pair(1)]);
+    let mut stopped = sweep.run(&toy(), &mut watch).unwrap();
+    let whole = run(&sweep);
+    assert_eq!(stopped.differences(&whole, 1e-5), Vec::<String>::new());
+    stopped.results.tables[0].values[2] = Some(9.0);
+    assert_eq!(stopped.differences(&whole, 1e-5).len(), 1);
+}
+
+#[test]
 fn differences_are_found_and_named() {
     let record = run(&experiment(heads(Replacement::Zero), vec![pair(1)]));
     let mut other = record.clone();
@@ -312,6 +325,22 @@ fn what_does_not_fit_together_is_refused_with_what_to_do() {
     assert!(refuse(experiment(denoise(Site::Z, By::Heads(vec![])), vec![pair(1)])).contains("at least one"));
     let raw = Experiment { weights: Processing::Raw, ..experiment(heads(Replacement::Zero), vec![pair(1)]) };
     assert!(refuse(raw).contains("raw weights"));
+    let by_position =
+        Patch { site: Site::Z, by: By::HeadPosition, direction: Direction::Noise, at: Positions::Last };
+    assert!(refuse(experiment(Method::Patch(by_position), vec![pair(1)])).contains("no use for positions"));
+    let mean = Replacement::Mean { reference: vec![], per: Per::Position };
+    assert!(refuse(experiment(heads(mean), vec![pair(1)])).contains("reference prompts"));
+    let other = vec![Text::Ids(vec![1, 2, 3])];
+    let mean = Replacement::Mean { reference: other, per: Per::Position };
+    let message = refuse(experiment(heads(mean), vec![pair(1)]));
+    assert!(message.contains("7 tokens, expected 3"), "{message}");
+    let mlp = By::Heads(vec![Component::Mlp { layer: 1 }]);
+    assert!(refuse(experiment(denoise(Site::Z, mlp), vec![pair(1)])).contains("is no head"));
+    let mut second = vec![pair(1), pair(2)];
+    second[1].answers = vec![Answer::Id(99)];
+    assert!(refuse(experiment(heads(Replacement::Zero), second)).starts_with("prompt 2: "));
+    let message = refuse(experiment(heads(Replacement::Zero), with(|p| p.answers.clear())));
+    assert!(message.contains("wrong answer"), "{message}");
     let missing = Targets::Together(vec![Component::Head { layer: 3, head: 0 }]);
     let ablate = Ablate { targets: missing, with: Replacement::Zero, at: Positions::All };
     assert!(refuse(experiment(Method::Ablate(ablate), vec![pair(1)])).contains("layers 0 to 2"));
