@@ -13,7 +13,7 @@ use crate::golden_data::{Golden, assert_close, load_model, values};
 
 const BOTH: [Processing; 2] = [Processing::Raw, Processing::Folded];
 
-/// f32 against f64 through three layers with logits of a few units, and the bound.
+/// f32 against f64 through three layers with logits of a few units.
 const TOLERANCE: f64 = 1e-4;
 
 fn experiment(golden: &Golden, method: Method, answer: u32, metrics: &[&str]) -> Experiment {
