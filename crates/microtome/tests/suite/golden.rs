@@ -64,7 +64,7 @@ fn golden_logits_loss_and_scalars() {
         for prompt in ["clean", "corrupt"] {
             let run = golden.model.model().run(&golden.ids(prompt), &RunOptions::default()).unwrap();
             let name = format!("{prompt}/logits");
-            assert_close(&name, &values(run.logits().unwrap()), &golden.values(&name), TOLERANCE);
+            golden.assert_close(&name, &values(run.logits().unwrap()));
 
             let metrics = ["prob", "rank", "entropy", "margin", "logit", "logit_diff", "loss", "perplexity"];
             let mut experiment = experiment(
@@ -148,9 +148,7 @@ fn compare_ablation(golden: &Golden, prefix: &str, ablate: Ablate) {
                 assert_eq!(found[..n_heads], uniform[..n_heads]);
                 found[..n_heads].fill(0.0);
             }
-            // Perplexities are in the hundreds and compound the loss's rounding.
-            let tolerance = if metric == "perplexity" { 10.0 * TOLERANCE } else { TOLERANCE };
-            assert_close(&name, &found, &expected, tolerance);
+            golden.assert_close_to(&name, &found, &expected);
         }
     }
 }
@@ -165,19 +163,9 @@ fn golden_patches_of_head_outputs_both_ways() {
                 let record = patched(&golden, patch);
                 for metric in ["prob", "logit_diff"] {
                     let name = format!("patch/{way}/{sites}/{metric}");
-                    assert_close(
-                        &name,
-                        &cells(&record, metric, Quantity::Value),
-                        &golden.values(&name),
-                        TOLERANCE,
-                    );
+                    golden.assert_close(&name, &cells(&record, metric, Quantity::Value));
                     let name = format!("{name}_recovery");
-                    assert_close(
-                        &name,
-                        &cells(&record, metric, Quantity::Recovery),
-                        &golden.values(&name),
-                        TOLERANCE,
-                    );
+                    golden.assert_close(&name, &cells(&record, metric, Quantity::Recovery));
                 }
             }
         }
@@ -206,7 +194,7 @@ fn golden_patches_of_transformerlens_patching_module() {
                     Some(part) => values(&expected.get(part).unwrap()),
                     None => values(expected),
                 };
-                assert_close(&name, &cells(&record, metric, quantity), &expected, TOLERANCE);
+                golden.assert_close_to(&name, &cells(&record, metric, quantity), &expected);
             }
         };
         compare("z_by_pos", None, Site::Z, By::HeadPosition);
@@ -254,10 +242,10 @@ fn golden_gradients_of_the_logit_difference() {
                     .collect();
                 let by_pos = Tensor::stack(&estimates, 0).unwrap();
                 let key = format!("atp/{way}/{name}_by_pos");
-                assert_close(&key, &values(&by_pos), &golden.values(&key), TOLERANCE);
+                golden.assert_close(&key, &values(&by_pos));
                 if name == "z" {
                     let key = format!("atp/{way}/z");
-                    assert_close(&key, &values(&by_pos.sum(1).unwrap()), &golden.values(&key), TOLERANCE);
+                    golden.assert_close(&key, &values(&by_pos.sum(1).unwrap()));
                 }
             }
         }
@@ -281,7 +269,7 @@ fn golden_gradients_of_the_loss_at_attention_patterns() {
             let found: Vec<f64> =
                 values(&Tensor::stack(&all, 0).unwrap()).into_iter().map(|g| sign * g).collect();
             let key = format!("patgrad/{name}/grad");
-            assert_close(&key, &found, &golden.values(&key), TOLERANCE);
+            golden.assert_close(&key, &found);
         }
     }
 }

@@ -61,6 +61,32 @@ impl Golden {
     }
 }
 
+impl Golden {
+    /// Every value close to the reference of this name: within 1e-4 of the largest, or, where that is
+    /// finer than f32 computes the number (a recovery with a small denominator, a perplexity in the
+    /// thousands), within ten times what TransformerLens's own f32 run is away from its f64 run.
+    pub fn assert_close(&self, name: &str, found: &[f64]) {
+        self.assert_close_to(name, found, &self.values(name));
+    }
+
+    /// The same for a part, or a rearrangement, of the reference of this name.
+    pub fn assert_close_to(&self, name: &str, found: &[f64], expected: &[f64]) {
+        let own_rounding = self.json["tensors"][name]["f32_vs_f64"]
+            .as_f64()
+            .unwrap_or_else(|| panic!("golden.json says nothing of the rounding of `{name}`"));
+        let finite = || expected.iter().filter(|x| x.is_finite());
+        let scale = finite().fold(1.0f64, |most, x| most.max(x.abs()));
+        // Two tokens of a large vocabulary whose logits agree to rounding may change places.
+        let place =
+            if name.ends_with("delta_rank") && self.model.config().d_vocab > 1000 { 1.0 } else { 0.0 };
+        let within = (1e-4 * scale).max(10.0 * own_rounding).max(place);
+        assert_eq!(found.len(), expected.len(), "{name}");
+        for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert!(a == b || (a - b).abs() <= within, "{name} [{i}]: {a} against {b}, allowed {within}");
+        }
+    }
+}
+
 pub fn load_model(path: &Path, processing: Processing) -> TextModel {
     TextModel::load(path.to_str().unwrap(), processing, &LoadOptions::default(), &mut ()).unwrap()
 }
