@@ -9,6 +9,7 @@ use microtome_model::Processing;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::measure::Subject;
 use crate::method::{ablate::Ablate, edit::EditRun, generate::Generate, measure, patch::Patch};
 use crate::metric::{MetricId, Needs};
 use crate::record::{Record, Results};
@@ -219,4 +220,11 @@ pub(crate) struct Case {
     pub clean: Tokens,
     pub answers: Vec<u32>,
     pub wrong: Vec<u32>,
+}
+
+impl Case {
+    /// These tokens (the prompt's, or its corrupt one's) with the prompt's answers.
+    pub fn subject(&self, tokens: &Tokens) -> Subject {
+        Subject { tokens: tokens.ids.clone(), answers: self.answers.clone(), wrong: self.wrong.clone() }
+    }
 }

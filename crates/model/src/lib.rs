@@ -4,6 +4,27 @@
 //! a [`Hook`]. A [`Model`] runs prompts ([`Model::run`]), many small variants of prompts at once
 //! ([`LaneRun`]), derivatives ([`Model::gradients`]) and generations ([`Stream`]), all through one
 //! forward pass. The crate knows tokens and tensors; questions asked of a model live in `microtome`.
+//!
+//! ```
+//! use microtome_model::{Change, Config, Edit, Hook, Model, Processing, RunOptions, Site, Weights};
+//!
+//! # fn main() -> microtome_model::Result<()> {
+//! let config =
+//!     Config { n_layers: 2, n_heads: 2, d_model: 8, d_head: 4, d_vocab: 20, n_ctx: 8, mlp: None, norm: None };
+//! let model = Model::new(config.clone(), Weights::random(&config, 0, 1.0)?, Processing::Raw)?;
+//!
+//! // Every attention pattern, with head 1 of layer 0 switched off.
+//! let options = RunOptions {
+//!     edits: vec![Edit::new(Site::Z.at(0), Change::Zero).units([1])],
+//!     reads: Hook::matching(&config, "blocks.*.attn.hook_pattern")?,
+//!     ..Default::default()
+//! };
+//! let run = model.run(&[3, 1, 4, 1], &options)?;
+//! assert_eq!(run.logits()?.dims(), [4, 20]);
+//! assert_eq!(run.cache.get(Site::Pattern.at(1))?.dims(), [2, 4, 4]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod archive;
 mod axes;

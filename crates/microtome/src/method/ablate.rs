@@ -12,7 +12,6 @@ use super::sweep::{self, Captions};
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
-use crate::measure::Subject;
 use crate::record::{Axis, Results};
 use crate::text_model::TextModel;
 
@@ -68,12 +67,7 @@ impl Ablate {
                         .collect::<Result<_>>()
                 })
                 .collect::<Result<_>>()?;
-            let subject = Subject {
-                tokens: case.clean.ids.clone(),
-                answers: case.answers.clone(),
-                wrong: case.wrong.clone(),
-            };
-            Ok((subject, edits))
+            Ok((case.subject(&case.clean), edits))
         })?;
         let together = matches!(self.targets, Targets::Together(_));
         let captions = Captions { axes, done: format!("when {} at {}", self.done(experiment), self.at) };
@@ -83,23 +77,13 @@ impl Ablate {
             .enumerate()
             .map(|(i, base)| {
                 let edited = swept.cells[i].first().and_then(Option::as_ref).filter(|_| together);
-                let runs: Vec<_> = [("clean", Some(base)), ("ablated", edited)]
-                    .into_iter()
-                    .filter_map(|(name, reading)| Some((name, reading?)))
-                    .collect();
+                let runs = [("clean", Some(base)), ("ablated", edited)];
                 sweep::report(model, &cases[i], None, &swept.metrics, &runs)
             })
             .collect();
-        let mut notes = vec![format!("{} at {}", self.done(experiment), self.at)];
-        notes.extend(sweep::metric_notes(experiment, &swept));
-        Ok(Results {
-            prompts,
-            tables: sweep::change_tables(&swept, &captions, experiment.seed),
-            notes,
-            runs: swept.runs,
-            runs_wanted: swept.runs_wanted,
-            ..Default::default()
-        })
+        let notes = vec![format!("{} at {}", self.done(experiment), self.at)];
+        let tables = sweep::change_tables(&swept, &captions, experiment.seed);
+        Ok(swept.results(experiment, prompts, tables, notes))
     }
 
     /// The components each run cuts, and the axes they lie along.

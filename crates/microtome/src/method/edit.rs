@@ -7,7 +7,6 @@ use super::change::{Replacement, Sources};
 use super::sweep::{self, Captions};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
-use crate::measure::Subject;
 use crate::record::Results;
 use crate::text_model::TextModel;
 
@@ -87,12 +86,7 @@ impl EditRun {
                     edits.push(Edit { hook, units: spec.units.clone(), positions: spec.at.clone(), change });
                 }
             }
-            let subject = Subject {
-                tokens: case.clean.ids.clone(),
-                answers: case.answers.clone(),
-                wrong: case.wrong.clone(),
-            };
-            Ok((subject, vec![edits]))
+            Ok((case.subject(&case.clean), vec![edits]))
         })?;
         let count = placed.iter().map(|(_, hooks, _)| hooks.len()).sum::<usize>();
         let done = format!("{count} edit{} made together", if count == 1 { "" } else { "s" });
@@ -102,10 +96,7 @@ impl EditRun {
             .zip(&swept.cells)
             .enumerate()
             .map(|(i, (base, cells))| {
-                let runs: Vec<_> = [("clean", Some(base)), ("edited", cells[0].as_ref())]
-                    .into_iter()
-                    .filter_map(|(name, reading)| Some((name, reading?)))
-                    .collect();
+                let runs = [("clean", Some(base)), ("edited", cells[0].as_ref())];
                 sweep::report(model, &cases[i], None, &swept.metrics, &runs)
             })
             .collect();
@@ -119,16 +110,9 @@ impl EditRun {
             let done = spec.change.describe(experiment);
             notes.push(format!("{}{units}: {done} at {}", names.join(", "), spec.at));
         }
-        notes.extend(sweep::metric_notes(experiment, &swept));
         let captions = Captions { axes: vec![], done: format!("with {done}") };
-        Ok(Results {
-            prompts,
-            tables: sweep::change_tables(&swept, &captions, experiment.seed),
-            notes,
-            runs: swept.runs,
-            runs_wanted: swept.runs_wanted,
-            ..Default::default()
-        })
+        let tables = sweep::change_tables(&swept, &captions, experiment.seed);
+        Ok(swept.results(experiment, prompts, tables, notes))
     }
 }
 

@@ -15,7 +15,7 @@ use super::sweep::{self, Captions};
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
-use crate::measure::{Reading, Subject};
+use crate::measure::Reading;
 use crate::record::{Axis, Results};
 use crate::text_model::{TextModel, Tokens};
 
@@ -104,14 +104,9 @@ impl Patch {
         let mut others: Vec<Reading> = Vec::new();
         let swept = sweep::run(experiment, model, watch, cells.len(), |prompt| {
             let case = &cases[prompt];
-            let subject = |tokens: &Tokens| Subject {
-                tokens: tokens.ids.clone(),
-                answers: case.answers.clone(),
-                wrong: case.wrong.clone(),
-            };
             let (patched, source) = match self.direction {
-                Direction::Denoise => (subject(&corrupts[prompt]), subject(&case.clean)),
-                Direction::Noise => (subject(&case.clean), subject(&corrupts[prompt])),
+                Direction::Denoise => (case.subject(&corrupts[prompt]), case.subject(&case.clean)),
+                Direction::Noise => (case.subject(&case.clean), case.subject(&corrupts[prompt])),
             };
             let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
             let run = model.model().run(&source.tokens, &options)?;
@@ -141,24 +136,14 @@ impl Patch {
             .map(|(i, (corrupt, clean))| {
                 let one = cells.len() == 1;
                 let patched = swept.cells[i].first().and_then(Option::as_ref).filter(|_| one);
-                let runs: Vec<_> = [("clean", Some(clean)), ("corrupt", Some(corrupt)), ("patched", patched)]
-                    .into_iter()
-                    .filter_map(|(name, reading)| Some((name, reading?)))
-                    .collect();
+                let runs = [("clean", Some(clean)), ("corrupt", Some(corrupt)), ("patched", patched)];
                 sweep::report(model, &cases[i], Some(corrupts[i].clone()), &swept.metrics, &runs)
             })
             .collect();
         let mut notes = vec![self.done()];
         notes.extend(sweep::nothing_to_recover(&swept, &ends));
-        notes.extend(sweep::metric_notes(experiment, &swept));
-        Ok(Results {
-            prompts,
-            tables: sweep::recovery_tables(&swept, &captions, experiment.seed, &ends),
-            notes,
-            runs: swept.runs,
-            runs_wanted: swept.runs_wanted,
-            ..Default::default()
-        })
+        let tables = sweep::recovery_tables(&swept, &captions, experiment.seed, &ends);
+        Ok(swept.results(experiment, prompts, tables, notes))
     }
 
     fn check(&self, model: &TextModel) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::experiment::{Case, Experiment, Watch};
 use crate::measure::{KeepTop, Measured, Meter, Reading, Subject};
 use crate::metric::{Compares, Metric, MetricId, Over};
 use crate::record::{
-    Axis, Basis, MetricValue, PromptReport, Quantity, RunReport, Table, TokenLabel, TokenProb,
+    Axis, Basis, MetricValue, PromptReport, Quantity, Results, RunReport, Table, TokenLabel, TokenProb,
 };
 use crate::stats::{Bootstrap, Spread, mean, standard_error};
 use crate::text_model::{TextModel, Tokens};
@@ -105,6 +105,19 @@ impl Swept {
             }
         }
         all
+    }
+
+    /// What was found, with what it means: the caller's notes first, then those on metrics.
+    pub fn results(
+        &self,
+        experiment: &Experiment,
+        prompts: Vec<PromptReport>,
+        tables: Vec<Table>,
+        mut notes: Vec<String>,
+    ) -> Results {
+        notes.extend(metric_notes(experiment, self));
+        let (runs, runs_wanted) = (self.runs, self.runs_wanted);
+        Results { prompts, tables, notes, runs, runs_wanted, ..Default::default() }
     }
 
     fn values(&self, metric: usize, cell: usize) -> Option<Vec<f64>> {
@@ -293,17 +306,17 @@ pub(crate) fn nothing_to_recover(swept: &Swept, ends: &[(Reading, Reading)]) -> 
         .then(|| format!("clean and corrupt runs have the same {which}: there is nothing to recover"))
 }
 
-/// One prompt with the runs named.
+/// One prompt with those of the named runs that there are.
 pub(crate) fn report(
     model: &TextModel,
     case: &Case,
     corrupt: Option<Tokens>,
     metrics: &[MetricId],
-    runs: &[(&str, &Reading)],
+    runs: &[(&str, Option<&Reading>)],
 ) -> PromptReport {
     let label = |&id: &u32| TokenLabel { id, token: model.label(id) };
-    let run = |(name, reading): &(&str, &Reading)| RunReport {
-        name: (*name).to_owned(),
+    let run = |(name, reading): (&str, &Reading)| RunReport {
+        name: name.to_owned(),
         metrics: metrics
             .iter()
             .zip(&reading.values)
@@ -320,12 +333,12 @@ pub(crate) fn report(
         corrupt,
         answers: case.answers.iter().map(label).collect(),
         wrong_answers: case.wrong.iter().map(label).collect(),
-        runs: runs.iter().map(run).collect(),
+        runs: runs.iter().filter_map(|(name, reading)| Some(run((name, (*reading)?)))).collect(),
     }
 }
 
 /// Where metrics are read, and what they mean, one line each.
-pub(crate) fn metric_notes(experiment: &Experiment, swept: &Swept) -> Vec<String> {
+fn metric_notes(experiment: &Experiment, swept: &Swept) -> Vec<String> {
     let metrics = &swept.metrics;
     let position = match experiment.read_at {
         Some(pos) => format!("position {pos}"),
