@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         stop_at_layer: args.stop_at_layer,
         ..Default::default()
     };
-    let mut tensors = model.model().run(&tokens, &options)?.cache.named("")?;
+    let mut tensors = model.model().run(&tokens, &options)?.cache.named("");
     if let Some(metric) = &args.gradient {
         let answers = prompt.answers.iter().map(|answer| model.answer(answer, "target"));
         let wrong = prompt.wrong_answers.iter().map(|answer| model.answer(answer, "wrong answer"));
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             (answers.collect::<Result<Vec<_>, _>>()?, wrong.collect::<Result<Vec<_>, _>>()?);
         let of = Of { metric: MetricId::named(metric)?, read_at: None, answers: &answers, wrong: &wrong };
         let taken = metric_gradients(&model, &tokens, &[], &hooks, of)?;
-        tensors.extend(taken.at.gradients.at(&args.keep, tokens.len())?.named("grad.")?);
+        tensors.extend(taken.at.gradients.at(&args.keep, tokens.len())?.named("grad."));
     }
     let mut out = String::new();
     for (name, tensor) in &tensors {

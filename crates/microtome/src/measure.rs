@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::experiment::Watch;
-use crate::metric::{Compares, MetricId, Over, Row, log_sum_exp};
+use crate::metric::{Compares, MetricId, Over, Row, log_sum_exp, most_probable};
 
 /// A prompt whose lanes are measured.
 #[derive(Debug, Clone)]
@@ -157,15 +157,7 @@ impl Meter {
                 continue;
             }
             let log_z = log_sum_exp(logits);
-            let row = Row {
-                logits,
-                log_z,
-                original: logits,
-                original_log_z: log_z,
-                answers: &subject.answers,
-                wrong: &subject.wrong,
-                next: subject.tokens.get(pos + 1).copied(),
-            };
+            let row = unedited(subject, pos, logits, log_z);
             sum += metric.row(&row);
             let of_row = metric.gradient(&row).ok_or(Error::NoDerivative { metric: metric.name() })?;
             out.copy_from_slice(&of_row);
@@ -221,15 +213,7 @@ impl Meter {
         }
         let row = |i: usize| {
             let logits = &rows[i * d_vocab..(i + 1) * d_vocab];
-            Row {
-                logits,
-                log_z: log_z[i],
-                original: logits,
-                original_log_z: log_z[i],
-                answers: &subject.answers,
-                wrong: &subject.wrong,
-                next: subject.tokens.get(positions[i] + 1).copied(),
-            }
+            unedited(subject, positions[i], logits, log_z[i])
         };
         let values = (0..positions.len())
             .into_par_iter()
@@ -315,15 +299,8 @@ impl State<'_> {
                     true => logits,
                     false => &base.logits[index * base.d_vocab..(index + 1) * base.d_vocab],
                 };
-                let row = Row {
-                    logits,
-                    log_z,
-                    original,
-                    original_log_z: base.log_z[index],
-                    answers: &subject.answers,
-                    wrong: &subject.wrong,
-                    next: subject.tokens.get(pos + 1).copied(),
-                };
+                let original_log_z = base.log_z[index];
+                let row = Row { original, original_log_z, ..unedited(subject, pos, logits, log_z) };
                 let top = (keep == KeepTop::OfAll && pos == meter.position(subject)).then(|| top(&row));
                 Some((meter.measure(subject, pos, &row), top))
             };
@@ -363,17 +340,20 @@ impl BaseRows {
     }
 }
 
-/// The most probable tokens of a row, most probable first; ties by id.
+/// The most probable tokens of a row with their probabilities.
 fn top(row: &Row) -> Vec<(u32, f64)> {
-    let count = TOP.min(row.logits.len());
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
-    for (id, &logit) in row.logits.iter().enumerate() {
-        if best.len() == count && best.last().is_some_and(|&(least, _)| logit <= least) {
-            continue;
-        }
-        let at = best.partition_point(|&(other, _)| other >= logit);
-        best.insert(at, (logit, id as u32));
-        best.truncate(count);
+    most_probable(row.logits, TOP).into_iter().map(|id| (id, row.prob(id))).collect()
+}
+
+/// One position of a prompt's unedited run.
+fn unedited<'a>(subject: &'a Subject, pos: usize, logits: &'a [f32], log_z: f64) -> Row<'a> {
+    Row {
+        logits,
+        log_z,
+        original: logits,
+        original_log_z: log_z,
+        answers: &subject.answers,
+        wrong: &subject.wrong,
+        next: subject.tokens.get(pos + 1).copied(),
     }
-    best.into_iter().map(|(_, id)| (id, row.prob(id))).collect()
 }

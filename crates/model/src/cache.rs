@@ -56,14 +56,8 @@ impl Cache {
     }
 
     /// Every activation with its hook's name, `prefix` in front, in firing order.
-    ///
-    /// # Errors
-    /// [`Error::NotCached`] never: every hook listed is there.
-    pub fn named(&self, prefix: &str) -> Result<Vec<(String, Tensor)>> {
-        self.hooks()
-            .into_iter()
-            .map(|hook| Ok((format!("{prefix}{hook}"), self.get(hook)?.clone())))
-            .collect()
+    pub fn named(&self, prefix: &str) -> Vec<(String, Tensor)> {
+        self.hooks().into_iter().map(|hook| (format!("{prefix}{hook}"), self.values[&hook].clone())).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::sweep;
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
-use crate::metric::log_sum_exp;
+use crate::metric::{log_sum_exp, most_probable};
 use crate::record::{Results, TokenProb};
 use crate::text_model::TextModel;
 
@@ -177,14 +177,14 @@ impl Generate {
         let mut rng = ChaCha8Rng::seed_from_u64(experiment.seed);
         let mut stream = Stream::new(model.model(), edits, max_len)?;
         let token = |id: u32, is_prompt: bool, row: Option<&[f32]>| -> GeneratedToken {
-            let ranked = row.map_or(vec![], |row| ranked(row, LISTED));
+            let listed = row.map_or(vec![], |row| most_probable(row, LISTED));
             let log_z = row.map(log_sum_exp);
             let prob = |id: u32| match (row, log_z) {
                 (Some(row), Some(log_z)) => (f64::from(row[id as usize]) - log_z).exp(),
                 _ => 1.0,
             };
-            let listed = |id: u32| TokenProb { id, token: model.label(id), prob: prob(id) };
-            let top = ranked.into_iter().map(listed).collect();
+            let token_prob = |id: u32| TokenProb { id, token: model.label(id), prob: prob(id) };
+            let top = listed.into_iter().map(token_prob).collect();
             GeneratedToken { id, token: model.label(id), prob: prob(id), is_prompt, top }
         };
         let logits = stream.feed(prompt)?;
@@ -211,7 +211,7 @@ impl Generate {
     }
 
     fn draw(&self, row: &[f32], rng: &mut ChaCha8Rng) -> u32 {
-        let choices = ranked(row, if self.temperature == 0.0 { 1 } else { TOP_K });
+        let choices = most_probable(row, if self.temperature == 0.0 { 1 } else { TOP_K });
         let best = f64::from(row[choices[0] as usize]);
         let weight = |&id: &u32| {
             ((f64::from(row[id as usize]) - best) / self.temperature.max(f64::MIN_POSITIVE)).exp()
@@ -227,17 +227,4 @@ impl Generate {
         }
         choices[0]
     }
-}
-
-/// The `count` highest logits, highest first; ties by id.
-fn ranked(row: &[f32], count: usize) -> Vec<u32> {
-    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
-    let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
-    let count = count.min(ids.len());
-    if count < ids.len() {
-        ids.select_nth_unstable_by(count, order);
-        ids.truncate(count);
-    }
-    ids.sort_by(order);
-    ids
 }

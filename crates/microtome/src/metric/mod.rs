@@ -167,6 +167,21 @@ pub fn log_sum_exp(logits: &[f32]) -> f64 {
     max + logits.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln()
 }
 
+/// The ids of the `count` highest logits, highest first, ties by id: the most probable tokens.
+pub fn most_probable(logits: &[f32], count: usize) -> Vec<u32> {
+    let count = count.min(logits.len());
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (id, &logit) in logits.iter().enumerate() {
+        if best.len() == count && best.last().is_none_or(|&(least, _)| logit <= least) {
+            continue;
+        }
+        let at = best.partition_point(|&(other, _)| other >= logit);
+        best.insert(at, (logit, id as u32));
+        best.truncate(count);
+    }
+    best.into_iter().map(|(_, id)| id).collect()
+}
+
 /// A metric chosen by name.
 #[derive(Clone, Copy)]
 pub struct MetricId(&'static dyn Metric);
@@ -298,6 +313,14 @@ mod tests {
         near(of("loss"), -p[4].ln());
         near(MetricId::named("perplexity").unwrap().finish(2.0), 2f64.exp());
         assert_eq!(of("top1_changed"), 0.0);
+    }
+
+    #[test]
+    fn the_most_probable_tokens_are_the_highest_logits_with_ties_by_id() {
+        let logits = [0.5, 2.0, -1.0, 2.0, 0.7];
+        assert_eq!(most_probable(&logits, 3), [1, 3, 4]);
+        assert_eq!(most_probable(&logits, 9), [1, 3, 4, 0, 2]);
+        assert!(most_probable(&logits, 0).is_empty());
     }
 
     #[test]

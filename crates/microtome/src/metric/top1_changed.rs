@@ -1,14 +1,8 @@
 //! Share of positions whose most probable token differs from the unedited run's.
 
-use super::{Compares, Metric, Over, Row};
+use super::{Compares, Metric, Over, Row, most_probable};
 
 pub(super) struct Top1Changed;
-
-/// The first of the highest logits.
-fn argmax(logits: &[f32]) -> usize {
-    let higher = |best: usize, id: usize| if logits[id] > logits[best] { id } else { best };
-    (0..logits.len()).fold(0, higher)
-}
 
 impl Metric for Top1Changed {
     fn name(&self) -> &'static str {
@@ -30,7 +24,7 @@ impl Metric for Top1Changed {
         Compares::Original
     }
     fn row(&self, row: &Row) -> f64 {
-        f64::from(argmax(row.logits) != argmax(row.original))
+        f64::from(most_probable(row.logits, 1) != most_probable(row.original, 1))
     }
     fn gradient(&self, _: &Row) -> Option<Vec<f64>> {
         None

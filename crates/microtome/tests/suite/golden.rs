@@ -395,7 +395,7 @@ fn golden_activations_written_to_a_file_read_back_under_transformerlens_names() 
     let options = RunOptions { reads: hooks, keep: Positions::Last, ..Default::default() };
     let run = golden.model.model().run(&golden.ids("clean"), &options).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, microtome::model::to_safetensors(&run.cache.named("").unwrap()).unwrap()).unwrap();
+    std::fs::write(&file, microtome::model::to_safetensors(&run.cache.named("")).unwrap()).unwrap();
     let back = microtome::model::load_safetensors(file.path()).unwrap();
     assert_eq!(back.len(), golden.acts.len());
     for (name, expected) in &golden.acts {
