@@ -339,6 +339,12 @@ pub enum Error {
         /// The type asked for.
         found: String,
     },
+    /// A model was to be written in a type that its file cannot hold.
+    #[error("weights cannot be saved as {found}; expected F32, F16, BF16 or F64")]
+    SaveDtype {
+        /// The type asked for.
+        found: String,
+    },
     /// A tensor in a file holds NaN or an infinity.
     #[error(
         "tensor `{tensor}` in `{}` has {count} values that are NaN or infinite, the first at index \

@@ -1,4 +1,5 @@
-//! What happens when a hook fires: edits change the value, probes make it differentiable, reads keep it.
+//! What happens when a hook fires: edits change the value, dropout thins it,
+//! probes make it differentiable, reads keep it.
 //!
 //! In that order, so a read sees the value as it goes on. Nothing else in the crate may change an
 //! activation.
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::edit::{CompiledEdit, Place};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Site};
+use crate::learn::Dropout;
 
 /// Everything a walk does at its hooks.
 #[derive(Debug, Default)]
@@ -18,6 +20,7 @@ pub(crate) struct Hooks {
     edits: HashMap<Hook, Vec<(usize, CompiledEdit)>>,
     reads: HashSet<Hook>,
     probes: HashSet<Hook>,
+    pub dropout: Option<Dropout>,
     /// What was read: hook, group, value `[lane, ..]`.
     pub values: Vec<(Hook, usize, Tensor)>,
     /// The zero variables added at probed hooks, in firing order.
@@ -118,7 +121,11 @@ impl Hooks {
 
     /// Whether the value at this hook is replaced.
     pub fn changes(&self, hook: Hook) -> bool {
-        self.edits.contains_key(&hook) || self.probes.contains(&hook)
+        self.edits.contains_key(&hook) || self.probes.contains(&hook) || self.drops(hook)
+    }
+
+    fn drops(&self, hook: Hook) -> bool {
+        self.dropout.is_some_and(|dropout| dropout.acts_at(hook))
     }
 
     /// Whether an edit in the layer above needs this pattern.
@@ -132,6 +139,9 @@ impl Hooks {
     pub fn fire(&mut self, hook: Hook, config: &Config, firing: Firing, mut x: Tensor) -> Result<Tensor> {
         if let Some(edits) = self.edits.get(&hook) {
             x = self.apply_edits(edits, config, firing, x)?;
+        }
+        if let Some(dropout) = self.dropout.filter(|dropout| dropout.acts_at(hook)) {
+            x = dropout.apply(hook, &x)?;
         }
         if self.probes.contains(&hook) {
             let variable = Var::zeros(x.shape(), x.dtype(), x.device())?;

@@ -1,9 +1,9 @@
 //! From what a user types to a model in memory.
 //!
-//! A spec is a path (a directory, a checkpoint, a weight file) or a model id of the Hugging Face
-//! hub. [`load`] finds the files, recognises the family by what is inside them rather than by their
-//! names, picks the tokenizer, and writes down in [`Loaded::assumptions`] whatever the files left
-//! open.
+//! A spec is `demo`, the model inside the program (`demo.rs`); a path (a directory, a checkpoint, a
+//! weight file; a directory that is called `demo` is `./demo`); or a model id of the Hugging Face hub.
+//! [`load`] finds the files, recognises the family by what is inside them rather than by their names,
+//! picks the tokenizer, and writes down in [`Loaded::assumptions`] whatever the files left open.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use candle_core::DType;
 
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config};
+use crate::demo;
 use crate::error::{Error, Result};
 use crate::family::{Model, Settings, gpt2, nanogpt, tl};
 use crate::hub::{DownloadProgress, Hub, HubSettings};
@@ -75,6 +76,9 @@ impl Default for LoadOptions {
 /// directory without one; [`Error::Hub`] if it cannot be fetched; the errors of
 /// [`TensorArchive::open`], of the families and of [`Tokenizer`].
 pub fn load(spec: &str, options: &LoadOptions, progress: &mut dyn DownloadProgress) -> Result<Loaded> {
+    if spec == demo::NAME {
+        return load_demo(options);
+    }
     let path = Path::new(spec);
     if path.is_dir() {
         return load_files(spec, &files_in(path)?, options);
@@ -91,6 +95,21 @@ pub fn load(spec: &str, options: &LoadOptions, progress: &mut dyn DownloadProgre
     }
     let snapshot = Hub::new(options.hub.clone()).snapshot(spec, progress)?;
     load_files(spec, &files_in(&snapshot)?, options)
+}
+
+fn load_demo(options: &LoadOptions) -> Result<Loaded> {
+    let archive = TensorArchive::embedded(demo::WEIGHTS.path(), demo::WEIGHTS.bytes)?;
+    let settings = Settings::parse(demo::CONFIG.path(), demo::CONFIG.bytes)?;
+    let tokenizer = Tokenizer::parse_json(demo::TOKENIZER.path(), demo::TOKENIZER.bytes)?;
+    let Model { config, weights, assumptions } = gpt2::load(&archive, &settings, options.dtype)?;
+    let source = Source {
+        family: gpt2::NAME,
+        spec: demo::NAME.to_owned(),
+        files: archive.files().to_vec(),
+        dtype: stored_dtype(&archive),
+    };
+    let (bos, weight_hash) = (tokenizer.bos(), weight_hash(&config, &weights)?);
+    Ok(Loaded { config, weights, tokenizer: Some(tokenizer), bos, source, assumptions, weight_hash })
 }
 
 /// The files one model is read from.

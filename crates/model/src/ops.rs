@@ -3,22 +3,52 @@
 //! The layers call these and nothing else for their maths, so a faster implementation replaces one
 //! function here. Each works on any device and dtype and is differentiable.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Shape, Tensor};
-use rayon::prelude::*;
+mod fused;
 
-use crate::config::Activation;
+use candle_core::{D, DType, Tensor};
+
+use crate::config::{Activation, Config};
 use crate::error::Result;
 use crate::weights::{Affine, Linear};
 
+/// Whether the kernels take these: f32 on the CPU. Everything else is composed of the tensor library's
+/// own operations, which is also what the kernels are tested against.
+pub(crate) fn has_kernels(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
 /// `x W + b`. `x` is `[rows, in]`, the result `[rows, out]`.
 pub(crate) fn linear(x: &Tensor, map: &Linear) -> Result<Tensor> {
-    Ok(x.matmul(&map.w)?.broadcast_add(&map.b)?)
+    affine_map(x, &map.w, &map.b)
+}
+
+fn affine_map(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match has_kernels(x) {
+        true => Ok(x.apply_op3(w, b, fused::Linear)?),
+        false => Ok(x.matmul(w)?.broadcast_add(b)?),
+    }
+}
+
+/// LayerNorm with gain and bias in one piece, where none of its steps is looked at. Equal to
+/// [`center_and_scale`], [`divide_rows`] and [`affine`] up to rounding.
+pub(crate) fn layer_norm(x: &Tensor, norm: &Affine, eps: f64) -> Result<Tensor> {
+    if has_kernels(x) {
+        return Ok(x.apply_op3(&norm.w, &norm.b, fused::LayerNorm { eps: eps as f32 })?);
+    }
+    let (centered, scale) = center_and_scale(x, eps)?;
+    affine(&divide_rows(&centered, &scale)?, norm)
+}
+
+/// Causal attention of whole sequences of `n_pos` positions in one piece, where none of its steps is
+/// looked at: `z` `[rows, heads * d_head]` from queries, keys and values `[rows, 3 * heads * d_head]`. Only where
+/// [`has_kernels`].
+pub(crate) fn causal_attention(qkv: &Tensor, n_pos: usize, config: &Config) -> Result<Tensor> {
+    Ok(qkv.apply_op1(fused::Attention { n_pos, n_heads: config.n_heads, d_head: config.d_head })?)
 }
 
 /// Columns `first..first + count` of `x W + b`.
 pub(crate) fn linear_columns(x: &Tensor, map: &Linear, first: usize, count: usize) -> Result<Tensor> {
-    Ok(x.matmul(&map.w.narrow(1, first, count)?)?.broadcast_add(&map.b.narrow(0, first, count)?)?)
+    affine_map(x, &map.w.narrow(1, first, count)?, &map.b.narrow(0, first, count)?)
 }
 
 /// `x` minus its mean and `sqrt(var + eps)`, both over the last axis (variance with divisor `n`).
@@ -41,8 +71,13 @@ pub(crate) fn affine(x: &Tensor, affine: &Affine) -> Result<Tensor> {
 /// The MLP's non-linearity.
 pub(crate) fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
     Ok(match kind {
-        Activation::GeluNew if x.device().is_cpu() => x.contiguous()?.apply_op1(GeluNew)?,
-        Activation::GeluNew => x.gelu()?,
+        Activation::GeluNew if has_kernels(x) => x.contiguous()?.apply_op1(fused::GeluNew)?,
+        Activation::GeluNew => {
+            // Not the tensor library's: the constants of its derivative are rounded to six digits.
+            let scale = (2.0 / std::f64::consts::PI).sqrt();
+            let u = ((x + (x.sqr()? * x)? * 0.044715)? * scale)?;
+            ((x * (u.tanh()? + 1.0)?)? * 0.5)?
+        }
         Activation::Gelu => x.gelu_erf()?,
         Activation::Relu => x.relu()?,
         Activation::Silu => x.silu()?,
@@ -57,121 +92,20 @@ pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?)
 }
 
+/// The mean over rows of `log sum exp(logits) - logits[target]`.
+pub(crate) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    if has_kernels(logits) {
+        return Ok(logits.contiguous()?.apply_op2(targets, fused::CrossEntropy)?);
+    }
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let normalizer = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let of_target = shifted.gather(&targets.unsqueeze(1)?, 1)?;
+    Ok((normalizer - of_target)?.mean_all()?)
+}
+
 /// Batched matrix product over the last two axes; leading axes must agree.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(a.contiguous()?.matmul(b)?)
-}
-
-/// `x sigmoid(2u)`, `u = sqrt(2 / pi) (x + 0.044715 x^3)`: the tanh approximation of GELU without a
-/// tanh. The tensor library's own takes a fifth of a forward pass, in tanhf and expm1f.
-struct GeluNew;
-
-/// Its derivative, `s + 2 x s (1 - s) u'` with `s = sigmoid(2u)`.
-struct GeluNewDerivative;
-
-impl CustomOp1 for GeluNew {
-    fn name(&self) -> &'static str {
-        "gelu_new"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        map(x, layout, |x| x * sigmoid_f32(2.0 * gelu_u(x)), |x| x / (1.0 + (-2.0 * gelu_u(x)).exp()))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some((x.contiguous()?.apply_op1_no_bwd(&GeluNewDerivative)? * gradient)?))
-    }
-}
-
-impl CustomOp1 for GeluNewDerivative {
-    fn name(&self) -> &'static str {
-        "gelu_new_derivative"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let derivative =
-            |x: f64, s: f64| s + 2.0 * x * s * (1.0 - s) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBE * x * x);
-        map(
-            x,
-            layout,
-            |x| derivative(f64::from(x), f64::from(sigmoid_f32(2.0 * gelu_u(x)))) as f32,
-            |x| derivative(x, 1.0 / (1.0 + (-2.0 * gelu_u(x)).exp())),
-        )
-    }
-}
-
-/// `sqrt(2 / pi)`
-const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
-const GELU_CUBE: f64 = 0.044_715;
-
-/// The two float types a model computes in on the CPU.
-trait Float: Copy + std::ops::Mul<Output = Self> + std::ops::Add<Output = Self> {
-    fn from_f64(x: f64) -> Self;
-}
-
-impl Float for f32 {
-    fn from_f64(x: f64) -> f32 {
-        x as f32
-    }
-}
-
-impl Float for f64 {
-    fn from_f64(x: f64) -> f64 {
-        x
-    }
-}
-
-fn gelu_u<F: Float>(x: F) -> F {
-    F::from_f64(GELU_SCALE) * (x + F::from_f64(GELU_CUBE) * x * x * x)
-}
-
-/// `1 / (1 + exp(-x))` in a form the compiler can vectorise: no branch, no call.
-///
-/// `exp(y) = 2^n exp(r)` with `n` the nearest whole number to `y / ln 2` and `|r| <= ln 2 / 2`, where
-/// the Taylor series to the seventh power is exact to f32 rounding. `r` subtracts `n ln 2` in two
-/// parts, the first short enough that the product is exact. Past +-87 the sigmoid is 0 or 1 in f32.
-fn sigmoid_f32(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let y = (-x).clamp(-87.0, 87.0);
-    let n = (y * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = (y - n * LN2_HIGH) - n * LN2_LOW;
-    let series = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
-    let exp_r = series.iter().fold(0.0, |sum, &term| sum * r + term);
-    let two_n = f32::from_bits(((n as i32 + 127) << 23) as u32);
-    1.0 / (1.0 + exp_r * two_n)
-}
-
-/// Values handed to one thread at a time.
-const CHUNK: usize = 1 << 14;
-
-/// One function of every value, on all threads.
-fn map(
-    x: &CpuStorage,
-    layout: &Layout,
-    f: impl Fn(f32) -> f32 + Sync,
-    g: impl Fn(f64) -> f64 + Sync,
-) -> candle_core::Result<(CpuStorage, Shape)> {
-    let Some((first, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("expected a contiguous tensor, got {layout:?}")
-    };
-    let storage = match x {
-        CpuStorage::F32(x) => CpuStorage::F32(map_slice(&x[first..end], f)),
-        CpuStorage::F64(x) => CpuStorage::F64(map_slice(&x[first..end], g)),
-        other => candle_core::bail!("expected f32 or f64 on the CPU, got {:?}", other.dtype()),
-    };
-    Ok((storage, layout.shape().clone()))
-}
-
-fn map_slice<F: Copy + Default + Send + Sync>(x: &[F], f: impl Fn(F) -> F + Sync) -> Vec<F> {
-    let mut out = vec![F::default(); x.len()];
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = f(x);
-        }
-    });
-    out
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
 use tiktoken_rs::r50k_base_singleton;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -104,7 +105,19 @@ impl Tokenizer {
     pub fn from_json(path: &Path) -> Result<Tokenizer> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| unreadable(path, &e))?;
-        Tokenizer::from_inner(inner, path, "tokenizer.json")
+        let bos = bos_beside(path, &inner)?;
+        Tokenizer::from_inner(inner, bos, path, "tokenizer.json")
+    }
+
+    /// The `tokenizer.json` in `bytes`, which is spoken of as `path`; its
+    /// beginning-of-text token is `<|endoftext|>`.
+    ///
+    /// # Errors
+    /// [`Error::TokenizerFile`].
+    pub fn parse_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
+        let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| unreadable(path, &e))?;
+        let bos = inner.token_to_id(END_OF_TEXT);
+        Tokenizer::from_inner(inner, bos, path, "tokenizer.json")
     }
 
     /// Reads GPT-2's `vocab.json` and `merges.txt`: byte-level BPE, GPT-2's pre-tokenisation.
@@ -124,13 +137,18 @@ impl Tokenizer {
                 .add_special_tokens([AddedToken::from(END_OF_TEXT, true)])
                 .map_err(|e| unreadable(vocab, &e))?;
         }
-        Tokenizer::from_inner(inner, vocab, "vocab.json and merges.txt")
+        let bos = bos_beside(vocab, &inner)?;
+        Tokenizer::from_inner(inner, bos, vocab, "vocab.json and merges.txt")
     }
 
-    fn from_inner(mut inner: tokenizers::Tokenizer, path: &Path, files: &str) -> Result<Tokenizer> {
+    fn from_inner(
+        mut inner: tokenizers::Tokenizer,
+        bos: Option<u32>,
+        path: &Path,
+        files: &str,
+    ) -> Result<Tokenizer> {
         // A prompt is neither cut nor filled up behind the reader's back.
         inner.with_truncation(None).map_err(|e| unreadable(path, &e))?.with_padding(None);
-        let bos = bos_beside(path, &inner)?;
         let is_byte_level = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
         let byte_of_char = if is_byte_level { byte_level_alphabet() } else { HashMap::new() };
         let source = format!("{} tokens from {files}", inner.get_vocab_size(true));
@@ -152,6 +170,25 @@ impl Tokenizer {
         Ok(Tokenizer { kind: Arc::new(Kind::Characters(characters)), bos: None, source })
     }
 
+    /// The vocabulary as a `tokenizer.json`; `None` for GPT-2's own, which needs no file.
+    ///
+    /// # Errors
+    /// [`Error::Tokenize`] where the tokenizer cannot be written.
+    pub fn to_json(&self) -> Result<Option<String>> {
+        match &*self.kind {
+            Kind::Gpt2 => Ok(None),
+            Kind::HuggingFace(hf) => hf
+                .inner
+                .to_string(false)
+                .map(Some)
+                .map_err(|e| Error::Tokenize { text: self.source.clone(), problem: e.to_string() }),
+            Kind::Characters(characters) => {
+                let ids = characters.id_of.iter().map(|(&c, &id)| (c, id));
+                Ok(Some(character_tokenizer(ids, None)))
+            }
+        }
+    }
+
     /// The same vocabulary with another beginning-of-text token.
     pub fn with_bos(self, bos: Option<u32>) -> Tokenizer {
         Tokenizer { bos, ..self }
@@ -165,10 +202,8 @@ impl Tokenizer {
         match &*self.kind {
             Kind::Gpt2 => Ok(r50k_base_singleton().encode_with_special_tokens(text)),
             Kind::HuggingFace(hf) => {
-                let encoding = hf
-                    .inner
-                    .encode_fast(text, false)
-                    .map_err(|e| Error::Tokenize { text: text.to_owned(), problem: e.to_string() })?;
+                let encoding =
+                    hf.inner.encode_fast(text, false).map_err(|e| hf.why_not(text, e.to_string()))?;
                 Ok(encoding.get_ids().to_vec())
             }
             Kind::Characters(characters) => characters.encode(text),
@@ -287,6 +322,17 @@ impl Tokenizer {
 }
 
 impl HuggingFace {
+    /// Why a text has no tokens: a character of it has none, or else the problem named.
+    fn why_not(&self, text: &str, problem: String) -> Error {
+        let has_none = |c: &(usize, char)| self.inner.encode_fast(c.1.to_string(), false).is_err();
+        match text.chars().enumerate().find(has_none) {
+            Some((position, character)) => {
+                Error::UnknownCharacter { character, position, vocab: self.inner.get_vocab_size(true) }
+            }
+            None => Error::Tokenize { text: text.to_owned(), problem },
+        }
+    }
+
     fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         let token = self.inner.id_to_token(id)?;
         if self.inner.get_added_vocabulary().is_special_token(&token) {
@@ -344,6 +390,35 @@ impl Characters {
         };
         text.chars().enumerate().map(id_of).collect()
     }
+}
+
+/// A `tokenizer.json` in which every character is one token, and any other character an error; with it
+/// `<|endoftext|>`, if it gets an id.
+pub fn character_tokenizer(ids: impl IntoIterator<Item = (char, u32)>, end_of_text: Option<u32>) -> String {
+    let mut ids: Vec<(char, u32)> = ids.into_iter().collect();
+    ids.sort_by_key(|&(_, id)| id);
+    let mut vocab: Map<String, Value> = ids.into_iter().map(|(c, id)| (c.to_string(), json!(id))).collect();
+    let added = |id: u32| {
+        json!({ "id": id, "content": END_OF_TEXT, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+    };
+    vocab.extend(end_of_text.map(|id| (END_OF_TEXT.to_owned(), json!(id))));
+    let every_character = json!({
+        "type": "Split", "pattern": { "Regex": "[\\s\\S]" }, "behavior": "Isolated", "invert": false,
+    });
+    let file = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": end_of_text.map(added).into_iter().collect::<Vec<_>>(),
+        "normalizer": null,
+        "pre_tokenizer": every_character,
+        "post_processor": null,
+        "decoder": { "type": "Fuse" },
+        // No token stands for the unknown, so that an unknown character is an error.
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "" },
+    });
+    file.to_string()
 }
 
 fn unreadable(path: &Path, problem: &dyn std::fmt::Display) -> Error {

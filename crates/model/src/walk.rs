@@ -230,6 +230,7 @@ pub(crate) struct Walk<'m> {
     bases: &'m [BaseValues],
     groups: Vec<Group>,
     narrowed: bool,
+    learns: bool,
     pub hooks: Hooks,
     pub work: Work,
 }
@@ -242,7 +243,7 @@ impl<'m> Walk<'m> {
         groups: Vec<Group>,
         hooks: Hooks,
     ) -> Walk<'m> {
-        Walk { config, weights, bases, groups, narrowed: false, hooks, work: Work::default() }
+        Walk { config, weights, bases, groups, narrowed: false, learns: false, hooks, work: Work::default() }
     }
 
     /// Walks the blocks below `stop_at` and returns the residual stream there.
@@ -285,6 +286,28 @@ impl<'m> Walk<'m> {
     /// The logits of rows `first..first + count`. Only where no hook wants them.
     pub fn logits_of_rows(&mut self, unembed_in: &Tensor, first: usize, count: usize) -> Result<Tensor> {
         unembed::logits_unhooked(self, &unembed_in.narrow(0, first, count)?)
+    }
+
+    /// Makes this a pass whose aim is the weights' derivatives: layer norm and attention are computed in
+    /// one piece where no hook looks inside. That rounds differently, so a pass that reads or changes
+    /// activations never does it: its logits are the same bits whatever is read.
+    pub fn learning(mut self) -> Walk<'m> {
+        self.learns = true;
+        self
+    }
+
+    pub fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// How many positions the sequences have where all lanes are whole sequences of one length and
+    /// nothing between the residual stream and `attn_out` is looked at.
+    pub fn unobserved_attention(&self, layer: usize) -> Option<usize> {
+        let mut inside = Site::all().filter(|site| *site > Site::ResidPre && *site < Site::AttnOut);
+        match &self.groups[..] {
+            [group] if self.learns && !inside.any(|site| self.wants(site.at(layer))) => Some(group.len),
+            _ => None,
+        }
     }
 
     pub fn config(&self) -> &'m Config {

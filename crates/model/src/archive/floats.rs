@@ -1,7 +1,6 @@
 //! Stored floats to tensors: read, convert, put into row-major order, check.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::SeekFrom;
 
 use candle_core::{Device, Tensor, WithDType};
 use half::{bf16, f16};
@@ -73,7 +72,7 @@ fn strided<T: Float>(name: &str, entry: &Entry, strides: &[usize], numel: usize)
         Some(span) if span <= stored && numel as u64 <= stored => span as usize,
         _ => {
             return Err(Error::Damaged {
-                path: entry.file.clone(),
+                path: entry.file.path().to_owned(),
                 part: format!("description of `{name}`"),
                 problem: format!(
                     "shape {:?} with strides {strides:?} does not fit the {stored} elements stored",
@@ -108,7 +107,7 @@ fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>>
     let needed = count as u64 * size as u64;
     if needed > entry.len {
         return Err(Error::Truncated {
-            path: entry.file.clone(),
+            path: entry.file.path().to_owned(),
             part: format!("tensor `{name}`"),
             expected: entry.start + needed,
             found: entry.start + entry.len,
@@ -116,7 +115,7 @@ fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>>
     }
     let mut values = vec![T::zero(); count];
     let read_task = |(task, out): (usize, &mut [T])| -> std::io::Result<()> {
-        let mut file = File::open(&entry.file)?;
+        let mut file = entry.file.open()?;
         file.seek(SeekFrom::Start(entry.start + (task * TASK_ELEMENTS * size) as u64))?;
         let mut bytes = vec![0; PIECE_ELEMENTS.min(out.len()) * size];
         for piece in out.chunks_mut(PIECE_ELEMENTS) {
@@ -127,7 +126,7 @@ fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<Vec<T>>
         Ok(())
     };
     let read = values.par_chunks_mut(TASK_ELEMENTS).enumerate().try_for_each(read_task);
-    read.map_err(|source| Error::Io { path: entry.file.clone(), source })?;
+    read.map_err(|source| Error::Io { path: entry.file.path().to_owned(), source })?;
     Ok(values)
 }
 
@@ -143,7 +142,7 @@ fn conversion<T: Float>(name: &str, entry: &Entry) -> Result<Convert<T>> {
         StoredDtype::F64 => |bytes, out| fill(bytes, out, |b| T::of_f64(f64::from_le_bytes(b))),
         StoredDtype::Other(ref found) => {
             return Err(Error::TensorDtype {
-                path: entry.file.clone(),
+                path: entry.file.path().to_owned(),
                 tensor: name.to_owned(),
                 found: found.clone(),
             });
@@ -165,7 +164,7 @@ fn check_finite<T: Float>(name: &str, entry: &Entry, values: &[T]) -> Result<()>
     }
     let first = values.iter().position(|x| !x.finite()).unwrap_or_default();
     Err(Error::NotFinite {
-        path: entry.file.clone(),
+        path: entry.file.path().to_owned(),
         tensor: name.to_owned(),
         count,
         first: unravel(first, &entry.shape),

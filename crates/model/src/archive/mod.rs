@@ -16,7 +16,7 @@ mod torch_zip;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
@@ -52,7 +52,7 @@ pub enum StoredDtype {
 /// Where a tensor's elements lie.
 #[derive(Debug, Clone)]
 struct Entry {
-    file: PathBuf,
+    file: StoredFile,
     dtype: StoredDtype,
     shape: Vec<usize>,
     /// Elements to step per axis; `None` for row-major.
@@ -63,7 +63,52 @@ struct Entry {
     len: u64,
 }
 
+/// What holds the bytes: a file, or a part of this program under the name it is spoken of by.
+#[derive(Debug, Clone)]
+enum StoredFile {
+    Disk(PathBuf),
+    Embedded { name: PathBuf, bytes: &'static [u8] },
+}
+
+/// Something that can be read from any place in it.
+trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
+
+impl StoredFile {
+    fn path(&self) -> &Path {
+        match self {
+            StoredFile::Disk(path) => path,
+            StoredFile::Embedded { name, .. } => name,
+        }
+    }
+
+    fn open(&self) -> std::io::Result<Box<dyn ReadSeek>> {
+        Ok(match self {
+            StoredFile::Disk(path) => Box::new(File::open(path)?),
+            StoredFile::Embedded { bytes, .. } => Box::new(Cursor::new(*bytes)),
+        })
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(match self {
+            StoredFile::Disk(path) => std::fs::metadata(path)?.len(),
+            StoredFile::Embedded { bytes, .. } => bytes.len() as u64,
+        })
+    }
+}
+
 impl TensorArchive {
+    /// Reads the directory of a safetensors file that is part of the program; `name` stands for it in
+    /// messages.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] and [`Error::Damaged`], as for a file.
+    pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<TensorArchive> {
+        let entries = safetensors::entries(&StoredFile::Embedded { name: name.to_owned(), bytes })?;
+        Ok(TensorArchive { path: name.to_owned(), files: vec![name.to_owned()], entries, pickle: None })
+    }
+
     /// Reads the directory of the weight file at `path`, recognised by its first bytes.
     ///
     /// # Errors
@@ -76,7 +121,7 @@ impl TensorArchive {
         }
         let head = read_head(path)?;
         let (entries, pickle) = match kind_of(&head, path) {
-            Kind::Safetensors => (safetensors::entries(path)?, None),
+            Kind::Safetensors => (safetensors::entries(&StoredFile::Disk(path.to_owned()))?, None),
             Kind::TorchZip => {
                 let (entries, pickle) = torch_zip::entries(path)?;
                 (entries, Some(pickle))

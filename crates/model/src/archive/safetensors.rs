@@ -1,21 +1,21 @@
 //! The directory of a safetensors file: eight bytes of length, then JSON, then the data.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{Entry, StoredDtype};
+use super::{Entry, StoredDtype, StoredFile};
 use crate::error::{Error, Result};
 
 /// The safetensors format's own bound.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-pub(super) fn entries(path: &Path) -> Result<BTreeMap<String, Entry>> {
-    let (metadata, data_start, file_len) = read_header(path)?;
+pub(super) fn entries(file: &StoredFile) -> Result<BTreeMap<String, Entry>> {
+    let path = file.path();
+    let (metadata, data_start, file_len) = read_header(file)?;
     let data_end = data_start.saturating_add(metadata.data_len() as u64);
     if file_len < data_end {
         return Err(Error::Truncated {
@@ -29,7 +29,7 @@ pub(super) fn entries(path: &Path) -> Result<BTreeMap<String, Entry>> {
         return Err(damaged(path, format!("describes {data_end} bytes, the file has {file_len}")));
     }
     let entry = |info: &safetensors::tensor::TensorInfo| Entry {
-        file: path.to_owned(),
+        file: file.clone(),
         dtype: stored(info.dtype),
         shape: info.shape.clone(),
         strides: None,
@@ -40,10 +40,11 @@ pub(super) fn entries(path: &Path) -> Result<BTreeMap<String, Entry>> {
 }
 
 /// The parsed header, where the data starts, and the length of the whole file.
-fn read_header(path: &Path) -> Result<(Metadata, u64, u64)> {
+fn read_header(stored: &StoredFile) -> Result<(Metadata, u64, u64)> {
+    let path = stored.path();
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(io)?;
-    let file_len = file.metadata().map_err(io)?.len();
+    let mut file = stored.open().map_err(io)?;
+    let file_len = stored.len().map_err(io)?;
     let truncated = |expected| Error::Truncated {
         path: path.to_owned(),
         part: "header".to_owned(),

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{Entry, StoredDtype};
+use super::{Entry, StoredDtype, StoredFile};
 use crate::error::{Error, Result};
 use crate::pickle::{MAX_BYTES, Pickle, Value};
 
@@ -115,7 +115,7 @@ impl<'a> Description<'a> {
             Description::Strided { args } => args,
             Description::Foreign(name) => {
                 let dtype = StoredDtype::Other(name.to_owned());
-                let file = path.to_owned();
+                let file = StoredFile::Disk(path.to_owned());
                 return Ok(Entry { file, dtype, shape: vec![], strides: None, start: 0, len: 0 });
             }
         };
@@ -143,7 +143,7 @@ impl<'a> Description<'a> {
         }
         let (start, len) = (span.start + skipped, span.len - skipped);
         let strides = (!is_row_major(&shape, &strides)).then_some(strides);
-        Ok(Entry { file: path.to_owned(), dtype, shape, strides, start, len })
+        Ok(Entry { file: StoredFile::Disk(path.to_owned()), dtype, shape, strides, start, len })
     }
 }
 

@@ -4,10 +4,11 @@
 //! architecture. `Conv1D` stores its weight `[in, out]` and `c_attn` is the fused q, k, v already,
 //! so nothing is turned. The unembedding is the token embedding unless the file has an `lm_head`.
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
+use serde_json::{Map, Value, json};
 
-use super::{Model, Reader, Settings, head_width, same_values, unembed_from};
+use super::{Checkpoint, Model, Reader, Settings, head_width, is_zero, same_values, unembed_from};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config, MlpConfig, NormConfig};
 use crate::error::{Error, Result};
@@ -77,6 +78,62 @@ pub fn load(archive: &TensorArchive, settings: &Settings, dtype: DType) -> Resul
     reader.finish(NAME, is_buffer)?;
     let weights = Weights { embed, pos_embed, blocks, ln_final, unembed };
     Ok(Model { config, weights, assumptions })
+}
+
+/// The model as Hugging Face lays it out; `None` where the layout cannot express it: no MLP, no LayerNorm or
+/// one without gains, heads that do not fill the width, an unembedding with biases.
+///
+/// # Errors
+/// [`Error::Tensor`] where a tensor cannot be turned.
+pub fn write(config: &Config, weights: &Weights) -> Result<Option<Checkpoint>> {
+    let (Some(mlp), Some(norm)) = (config.mlp, config.norm) else { return Ok(None) };
+    if config.d_attn() != config.d_model || !is_zero(&weights.unembed.b)? {
+        return Ok(None);
+    }
+    let mut tensors = vec![tensor("wte.weight", &weights.embed), tensor("wpe.weight", &weights.pos_embed)];
+    for (layer, block) in weights.blocks.iter().enumerate() {
+        let (Some(ln1), Some(ln2), Some(mlp)) = (&block.ln1, &block.ln2, &block.mlp) else { return Ok(None) };
+        let parts = [
+            ("ln_1", &ln1.w, &ln1.b),
+            ("attn.c_attn", &block.qkv.w, &block.qkv.b),
+            ("attn.c_proj", &block.out.w, &block.out.b),
+            ("ln_2", &ln2.w, &ln2.b),
+            ("mlp.c_fc", &mlp.input.w, &mlp.input.b),
+            ("mlp.c_proj", &mlp.output.w, &mlp.output.b),
+        ];
+        for (part, w, b) in parts {
+            tensors.push(tensor(&format!("h.{layer}.{part}.weight"), w));
+            tensors.push(tensor(&format!("h.{layer}.{part}.bias"), b));
+        }
+    }
+    let Some(ln_final) = &weights.ln_final else { return Ok(None) };
+    tensors.push(tensor("ln_f.weight", &ln_final.w));
+    tensors.push(tensor("ln_f.bias", &ln_final.b));
+    let head = weights.unembed.w.t()?.contiguous()?;
+    let tied = same_values(&head, &weights.embed)?;
+    if !tied {
+        tensors.push(("lm_head.weight".to_owned(), head));
+    }
+    let settings = [
+        ("model_type", json!("gpt2")),
+        ("architectures", json!(["GPT2LMHeadModel"])),
+        ("activation_function", json!(mlp.activation.name())),
+        ("n_layer", json!(config.n_layers)),
+        ("n_head", json!(config.n_heads)),
+        ("n_embd", json!(config.d_model)),
+        ("n_inner", json!(mlp.d_mlp)),
+        ("n_positions", json!(config.n_ctx)),
+        ("vocab_size", json!(config.d_vocab)),
+        ("layer_norm_epsilon", json!(norm.eps)),
+        ("tie_word_embeddings", json!(tied)),
+    ];
+    let settings: Map<String, Value> =
+        settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+    Ok(Some(Checkpoint { family: NAME, tensors, settings }))
+}
+
+fn tensor(name: &str, tensor: &Tensor) -> (String, Tensor) {
+    (name.to_owned(), tensor.clone())
 }
 
 /// Causal masks that old versions saved with the weights.

@@ -39,6 +39,30 @@ pub struct Model {
     pub assumptions: Vec<String>,
 }
 
+/// A model as the tensors and the configuration of a file.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Name of the family whose layout it is.
+    pub family: &'static str,
+    /// For a safetensors file.
+    pub tensors: Vec<(String, Tensor)>,
+    /// For the `config.json` beside it.
+    pub settings: Map<String, Value>,
+}
+
+/// A model in Hugging Face's GPT-2 layout if that can express it, else in TransformerLens's.
+///
+/// # Errors
+/// [`Error::WeightShape`] where the weights are not of that configuration; [`Error::Tensor`] where a
+/// tensor cannot be turned.
+pub fn write(config: &Config, weights: &Weights) -> Result<Checkpoint> {
+    weights.check(config)?;
+    match gpt2::write(config, weights)? {
+        Some(checkpoint) => Ok(checkpoint),
+        None => tl::write(config, weights),
+    }
+}
+
 /// Reads tensors of an archive and keeps account of which were used.
 struct Reader<'a> {
     archive: &'a TensorArchive,
@@ -139,8 +163,12 @@ fn unembed_from(embedding: &Tensor) -> Result<Linear> {
     Ok(Linear { w, b })
 }
 
+fn is_zero(x: &Tensor) -> Result<bool> {
+    Ok(x.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0)
+}
+
 fn same_values(a: &Tensor, b: &Tensor) -> Result<bool> {
-    Ok(a.dims() == b.dims() && a.ne(b)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0)
+    Ok(a.dims() == b.dims() && is_zero(&(a - b)?)?)
 }
 
 /// A JSON configuration file, with errors that name the file and the key.
@@ -157,8 +185,16 @@ impl Settings {
     /// [`Error::Io`], [`Error::Json`].
     pub fn read(path: &Path) -> Result<Settings> {
         let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Settings::parse(path, &bytes)
+    }
+
+    /// The settings in `bytes`, which are spoken of as `path`.
+    ///
+    /// # Errors
+    /// [`Error::Json`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Settings> {
         let values =
-            serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+            serde_json::from_slice(bytes).map_err(|source| Error::Json { path: path.to_owned(), source })?;
         Ok(Settings { path: path.to_owned(), values })
     }
 

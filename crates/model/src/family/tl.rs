@@ -12,11 +12,13 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
+use serde_json::{Map, Value, json};
 
-use super::{Model, Reader, Settings, block_index};
+use super::{Checkpoint, Model, Reader, Settings, block_index};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config, MlpConfig, NormConfig};
 use crate::error::{Error, Result};
+use crate::weight_hash::canonical_tensors;
 use crate::weights::{Affine, BlockWeights, Linear, MlpWeights, Weights};
 
 /// Name in records.
@@ -98,6 +100,40 @@ fn block(reader: &Reader, config: &Config, layer: usize) -> Result<BlockWeights>
     });
     let ln2 = if config.mlp.is_some() { affine(reader, &name("ln2"), d)? } else { None };
     Ok(BlockWeights { ln1: affine(reader, &name("ln1"), d)?, qkv, out, ln2, mlp: mlp.transpose()? })
+}
+
+/// The model as TransformerLens lays it out, which expresses every model there is.
+///
+/// # Errors
+/// [`Error::Tensor`] where a tensor cannot be turned.
+pub fn write(config: &Config, weights: &Weights) -> Result<Checkpoint> {
+    let tensors = canonical_tensors(config, weights)?;
+    let normalization = match (config.norm, &weights.ln_final) {
+        (None, _) => Value::Null,
+        (Some(_), None) => json!("LNPre"),
+        (Some(_), Some(_)) => json!("LN"),
+    };
+    let mut settings: Map<String, Value> = [
+        ("n_layers", json!(config.n_layers)),
+        ("n_heads", json!(config.n_heads)),
+        ("d_model", json!(config.d_model)),
+        ("d_head", json!(config.d_head)),
+        ("d_vocab", json!(config.d_vocab)),
+        ("n_ctx", json!(config.n_ctx)),
+        ("attn_only", json!(config.mlp.is_none())),
+        ("normalization_type", normalization),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into_iter()
+    .collect();
+    if let Some(mlp) = config.mlp {
+        settings.insert("d_mlp".to_owned(), json!(mlp.d_mlp));
+        settings.insert("act_fn".to_owned(), json!(mlp.activation.name()));
+    }
+    if let Some(norm) = config.norm {
+        settings.insert("eps".to_owned(), json!(norm.eps));
+    }
+    Ok(Checkpoint { family: NAME, tensors, settings })
 }
 
 /// A LayerNorm's gain and bias; `None` where the file has neither.

@@ -35,6 +35,12 @@ pub(crate) fn attention(
     let projected = match x {
         Some([x]) => {
             let x = walk.fire(at(Site::ResidPre), x)?;
+            if let Some(n_pos) = walk.unobserved_attention(layer)
+                && ops::has_kernels(&x)
+            {
+                let out = fused(walk, layer, block, &x, n_pos)?;
+                return Ok(Some((x + walk.fire(at(Site::AttnOut), out)?)?));
+            }
             Some(project(walk, layer, block, x)?)
         }
         None => {
@@ -66,6 +72,15 @@ pub(crate) fn attention(
         }
         None => Ok(None),
     }
+}
+
+/// `attn_out` of whole sequences of `n_pos` positions, no step of which is looked at.
+fn fused(walk: &mut Walk, layer: usize, block: &BlockWeights, x: &Tensor, n_pos: usize) -> Result<Tensor> {
+    let normed = norm::layer_norm(walk, x, block.ln1.as_ref(), norm::hooks(Site::Ln1Normalized, layer))?;
+    let qkv = walk.linear(&normed, &block.qkv)?; // [rows, 3 * n_heads * d_head]
+    let z = ops::causal_attention(&qkv, n_pos, walk.config())?; // [rows, n_heads * d_head]
+    walk.work.product(x.dim(0)? * walk.config().n_heads, walk.config().d_head, 2 * n_pos);
+    walk.linear(&z, &block.out)
 }
 
 /// `resid_pre`, queries, keys and values. Where this layer narrows the walk to the positions that are

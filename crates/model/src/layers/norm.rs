@@ -26,6 +26,12 @@ pub(crate) fn layer_norm(
     (scale_hook, normalized_hook): (Hook, Hook),
 ) -> Result<Tensor> {
     let Some(norm) = walk.config().norm else { return Ok(x.clone()) };
+    if walk.learns()
+        && let Some(affine) = affine
+        && ![scale_hook, normalized_hook].iter().any(|hook| walk.wants(*hook))
+    {
+        return ops::layer_norm(&x.contiguous()?, affine, norm.eps);
+    }
     let (centered, scale) = ops::center_and_scale(x, norm.eps)?; // [rows, d_model], [rows, 1]
     let scale = walk.fire(scale_hook, scale)?;
     let normalized = walk.fire(normalized_hook, ops::divide_rows(&centered, &scale)?)?;

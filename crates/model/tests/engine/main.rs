@@ -5,6 +5,7 @@
 mod edits;
 mod gradients;
 mod lanes;
+mod learning;
 mod runs;
 mod streams;
 mod toy;

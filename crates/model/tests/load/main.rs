@@ -9,3 +9,4 @@ mod hub;
 mod hub_server;
 mod pickles;
 mod tokenizers;
+mod writing;
