@@ -61,6 +61,7 @@ pub mod published;
 mod record;
 mod stats;
 mod text_model;
+pub mod whole_file;
 
 pub use check::{ProcessingCheck, check_processing};
 pub use component::Component;

@@ -159,7 +159,7 @@ fn direct(model: &TextModel, figures: &mut Vec<Figure>) -> Result<()> {
         let tokens = model.tokens(&prompt.clean, Bos::Prepend)?.ids;
         let answer = model.answer(&prompt.answers[0], "target")?;
         let wrong = model.answer(&prompt.wrong_answers[0], "wrong answer")?;
-        all.push(direct_attribution(model, &tokens, tokens.len() - 1, &[answer], &[wrong])?);
+        all.push(direct_attribution(model, &tokens, tokens.len() - 1, &[answer], &[wrong], &[])?);
     }
     for (layer, head, published) in HEADS {
         let found = mean(&all.iter().map(|of| of.heads[layer][head]).collect::<Vec<_>>());

@@ -5,7 +5,7 @@
 //! with the unembedding direction, is its share. The shares and the constant term sum to the logit (or
 //! logit difference) exactly. nostalgebraist 2020; Elhage et al. 2021.
 
-use microtome_model::{Hook, RunOptions, Site, Tensor};
+use microtome_model::{Edit, Hook, RunOptions, Site, Tensor};
 
 use crate::error::{Error, Result};
 use crate::text_model::TextModel;
@@ -40,7 +40,7 @@ impl DirectAttribution {
 }
 
 /// Takes apart `mean logit of answers - mean logit of wrong answers` (the mean logit of the answers where
-/// no wrong ones are given) at position `pos` of a prompt.
+/// no wrong ones are given) at position `pos` of a prompt, in a run with these edits.
 ///
 /// # Errors
 /// A position or token that does not exist.
@@ -50,6 +50,7 @@ pub fn direct_attribution(
     pos: usize,
     answers: &[u32],
     wrong: &[u32],
+    edits: &[Edit],
 ) -> Result<DirectAttribution> {
     if answers.is_empty() {
         return Err(Error::Missing {
@@ -74,7 +75,8 @@ pub fn direct_attribution(
         reads.push(Site::LnFinalScale.at(0));
     }
     let keep = microtome_model::Positions::At(vec![pos]);
-    let options = RunOptions { reads, keep: keep.clone(), logits: keep, ..Default::default() };
+    let edits = edits.to_vec();
+    let options = RunOptions { edits, reads, keep: keep.clone(), logits: keep, ..Default::default() };
     let run = model.model().run(tokens, &options)?;
 
     let row = |hook: Hook| -> Result<Tensor> { Ok(run.cache.get(hook)?.get(0)?) };

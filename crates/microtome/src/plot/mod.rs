@@ -21,6 +21,7 @@ mod number;
 pub mod png;
 pub mod scale;
 mod sheet;
+mod stack;
 mod svg;
 pub mod term;
 
@@ -29,6 +30,7 @@ pub use heatmap::{AxisLabels, Heatmap};
 pub use lines::{LinePlot, Series, YScale};
 pub use png::svg_to_png;
 pub use scale::{ColorScale, Rgb, ScaleKind};
+pub use stack::stack;
 pub use term::{ColorMode, TermOptions, render_heatmap};
 
 /// What can go wrong between numbers and a picture.

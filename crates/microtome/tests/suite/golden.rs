@@ -364,7 +364,7 @@ fn golden_direct_logit_attribution_sums_to_the_logit() {
         let pos_embed = golden.values("dla/pos_embed");
         for pos in [0, len / 2, len - 1] {
             for (kind, wrong) in [(0, &[][..]), (1, &[foil][..])] {
-                let found = direct_attribution(&golden.model, &tokens, pos, &[target], wrong).unwrap();
+                let found = direct_attribution(&golden.model, &tokens, pos, &[target], wrong, &[]).unwrap();
                 let close = |what: &str, a: f64, b: f64| assert_close(what, &[a], &[b], TOLERANCE);
                 close("embed", found.embed, embed[pos * 2 + kind]);
                 close("pos_embed", found.pos_embed, pos_embed[pos * 2 + kind]);
