@@ -1,0 +1,121 @@
+//! What a run begins with: its vocabulary and its weights, new or a checkpoint's.
+
+use microtome_model::{Config as Sizes, Tokenizer, Weights};
+
+use crate::config::{Config, TokenizerConfig};
+use crate::data::Texts;
+use crate::error::{Error, Result};
+use crate::parameters::{Ties, new_weights};
+use crate::run_dir::{RunDir, write_whole};
+use crate::train::Observer;
+use crate::vocabulary::{Documents, Vocabulary};
+
+/// Weights to begin with, and what comes with them.
+pub(crate) struct Beginning {
+    pub sizes: Sizes,
+    pub weights: Weights,
+    pub ties: Ties,
+}
+
+/// The vocabulary of a run: what it began with, else that of the checkpoint, a file, or a new one.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::MakeTokenizer`], [`Error::Model`].
+pub(crate) fn vocabulary(
+    config: &Config,
+    dir: &RunDir,
+    texts: &Texts,
+    checkpoint: Option<Tokenizer>,
+    observer: &mut dyn Observer,
+) -> Result<Vocabulary> {
+    let path = dir.path("tokenizer.json");
+    if path.is_file() {
+        return Vocabulary::read(&path);
+    }
+    let json = match &config.data.tokenizer {
+        None => {
+            let missing = || {
+                let expected = "given, since the checkpoint has none";
+                Error::setting("data.tokenizer", "not given", expected)
+            };
+            let vocabulary = Vocabulary::of(checkpoint.ok_or_else(missing)?)?;
+            match vocabulary.json() {
+                Some(json) => json.to_owned(),
+                None => return Ok(vocabulary),
+            }
+        }
+        Some(TokenizerConfig::Named(name)) if name == "characters" => {
+            let documents = match texts {
+                Texts::File(_) => Documents::One,
+                Texts::Corpus(_) => Documents::Apart,
+            };
+            Vocabulary::characters(texts.iter(), documents)
+        }
+        Some(TokenizerConfig::Named(file)) => {
+            let file = std::path::Path::new(file);
+            std::fs::read_to_string(file).map_err(Error::io("read", file))?
+        }
+        Some(TokenizerConfig::Bpe { bpe }) => {
+            observer.note(&format!("learning {} tokens from {}", bpe.vocab, config.data.describe()));
+            Vocabulary::bpe(texts.iter(), *bpe, &config.data.describe())?
+        }
+    };
+    write_whole(&path, json.as_bytes())?;
+    Vocabulary::read(&path)
+}
+
+/// A new model.
+///
+/// # Errors
+/// [`Error::Model`].
+pub(crate) fn new_model(config: &Config, d_vocab: usize) -> Result<Beginning> {
+    let model = &config.model;
+    let sizes = model.sizes(d_vocab);
+    let unembed = model.tied != Some(false);
+    let weights = new_weights(&sizes, config.seed, unembed, model.init())?;
+    Ok(Beginning { sizes, weights, ties: Ties { unembed, biases_fixed: model.bias == Some(false) } })
+}
+
+/// The weights of a checkpoint, its context cut to the one asked for.
+///
+/// # Errors
+/// [`Error::Setting`] where a size is asked for that it does not have.
+pub(crate) fn from_checkpoint(config: &Config, mut sizes: Sizes, mut weights: Weights) -> Result<Beginning> {
+    let model = &config.model;
+    let asked = [
+        ("model.n_layers", model.n_layers, sizes.n_layers),
+        ("model.n_heads", model.n_heads, sizes.n_heads),
+        ("model.d_model", model.d_model, sizes.d_model),
+        ("model.d_mlp", model.d_mlp, sizes.d_mlp()),
+        ("model.attention_only", model.attention_only.map(usize::from), usize::from(sizes.mlp.is_none())),
+        ("model.norm", model.norm.map(usize::from), usize::from(sizes.norm.is_some())),
+    ];
+    for (key, asked, found) in asked {
+        if let Some(asked) = asked.filter(|&asked| asked != found) {
+            return Err(Error::setting(key, asked, format!("{found}, as in the checkpoint, or nothing")));
+        }
+    }
+    if let (Some(asked), Some(mlp)) = (model.activation, sizes.mlp)
+        && asked != mlp.activation
+    {
+        let expected = format!("{}, as in the checkpoint, or nothing", mlp.activation.name());
+        return Err(Error::setting("model.activation", asked.name(), expected));
+    }
+    if let Some(n_ctx) = model.n_ctx {
+        if n_ctx > sizes.n_ctx {
+            let expected = format!("at most {}, the checkpoint's context", sizes.n_ctx);
+            return Err(Error::setting("model.n_ctx", n_ctx, expected));
+        }
+        weights.pos_embed = weights.pos_embed.narrow(0, 0, n_ctx)?.contiguous()?;
+        sizes.n_ctx = n_ctx;
+    }
+    let same = || -> Result<bool> {
+        let (embed, unembed) = (weights.embed.t()?, &weights.unembed.w);
+        Ok((embed - unembed)?.abs()?.max_all()?.to_scalar::<f32>()? == 0.0)
+    };
+    let unembed = match model.tied {
+        Some(tied) => tied,
+        None => same()?,
+    };
+    Ok(Beginning { sizes, weights, ties: Ties { unembed, biases_fixed: model.bias == Some(false) } })
+}

@@ -1,0 +1,236 @@
+//! A model's card: what it was made of, what it can do, and which circuits do it, measured now.
+//!
+//! Markdown, for a `README.md` beside the model. Every number is computed when the card is written, from
+//! held-out prompts of a seed that stands in the card.
+
+use std::fmt::Write as _;
+
+use microtome::{Component, TextModel};
+
+use crate::circuits::{Circuits, find_circuits};
+use crate::corpus::Task;
+use crate::error::Result;
+use crate::tasks::{RepeatLoss, TaskScore, repeat_loss, score};
+use crate::train::RunRecord;
+
+/// What is measured for a card.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Card {
+    /// Seed of the prompts.
+    pub seed: u64,
+    /// Prompts asked of a task.
+    pub n: usize,
+    /// By task; stories have no answers.
+    pub scores: Vec<TaskScore>,
+    /// Tokens of the sequence that comes twice.
+    pub period: usize,
+    /// The losses on it.
+    pub repeats: RepeatLoss,
+    /// Who does what.
+    pub circuits: Circuits,
+}
+
+/// Measures a model on `n` prompts of each task, a quarter of them for the circuits.
+///
+/// # Errors
+/// Where the model's vocabulary lacks an answer as one token, or a prompt passes its context.
+pub fn measure(model: &TextModel, seed: u64, n: usize) -> Result<Card> {
+    let tasks = Task::ALL.into_iter().filter(|task| *task != Task::Stories);
+    let scores = tasks.map(|task| score(model, task, seed, n)).collect::<Result<Vec<_>>>()?;
+    let period = (model.config().n_ctx / 2 - 1).min(50);
+    let repeats = repeat_loss(model, period, n.div_ceil(4), seed)?;
+    Ok(Card { seed, n, scores, period, repeats, circuits: find_circuits(model, seed, n.div_ceil(4))? })
+}
+
+impl Card {
+    /// The card of a model called `spec`; `run` and `config` say how it was trained.
+    pub fn to_markdown(
+        &self,
+        model: &TextModel,
+        spec: &str,
+        run: Option<&RunRecord>,
+        config: Option<&str>,
+    ) -> String {
+        let mut out = String::new();
+        self.write(&mut out, model, spec, run, config).unwrap_or_default(); // a String takes everything
+        out
+    }
+
+    fn write(
+        &self,
+        out: &mut String,
+        model: &TextModel,
+        spec: &str,
+        run: Option<&RunRecord>,
+        config: Option<&str>,
+    ) -> std::fmt::Result {
+        writeln!(out, "# The model `{spec}`\n")?;
+        writeln!(out, "Written by `microtome card --model {spec}`; no number in it was typed.\n")?;
+        made_of(out, model, run, config)?;
+        self.write_accuracy(out)?;
+        self.write_circuits(out, spec)
+    }
+
+    fn write_accuracy(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "## What it can do\n")?;
+        writeln!(
+            out,
+            "On {} prompts of each task that its corpus does not contain (seed {}):\n",
+            self.n, self.seed
+        )?;
+        writeln!(
+            out,
+            "| task | right | probability of what is right | what counts as right |\n|---|---|---|---|"
+        )?;
+        for score in &self.scores {
+            let rule = match score.task {
+                Task::Agreement => "the right form of the verb is more probable than every wrong one",
+                Task::GreaterThan => "the most probable token is a later year",
+                Task::Facts => "the answer is the most probable token; the facts are those of the corpus",
+                _ => "the answer is the most probable token",
+            };
+            let (accuracy, probability) = (100.0 * score.accuracy(), score.probability);
+            writeln!(out, "| {} | {accuracy:.1} % | {probability:.3} | {rule} |", score.task.name())?;
+        }
+        let RepeatLoss { first, second } = self.repeats;
+        writeln!(
+            out,
+            "\nRandom tokens, {} of them and the same again: {first:.2} nats the first time, {second:.2} the second \
+             ({:.2} of it).\n",
+            self.period,
+            second / first
+        )?;
+        let mistakes: Vec<_> = self.scores.iter().flat_map(|score| score.mistakes.iter().take(1)).collect();
+        if !mistakes.is_empty() {
+            writeln!(out, "Some of what it gets wrong:\n")?;
+            for mistake in mistakes {
+                writeln!(
+                    out,
+                    "- `{}` -> `{}`, expected `{}`",
+                    mistake.prompt, mistake.said, mistake.expected
+                )?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn write_circuits(&self, out: &mut String, spec: &str) -> std::fmt::Result {
+        let Circuits { scores, name_movers, without, facts, facts_logit_diff } = &self.circuits;
+        writeln!(out, "## Circuits\n")?;
+        writeln!(out, "On {} prompts of a task; heads are layer.head, from 0.\n", self.n.div_ceil(4))?;
+        writeln!(out, "### Heads that look back\n")?;
+        writeln!(out, "Share of attention on BOS and random tokens that come twice:\n")?;
+        writeln!(out, "| kind | attends to | strongest heads |\n|---|---|---|")?;
+        let kinds = [
+            ("previous-token", "the token before", &scores.previous),
+            ("duplicate-token", "the same token's first occurrence", &scores.duplicate),
+            ("induction", "the token after that", &scores.induction),
+        ];
+        for (kind, to, scores) in kinds {
+            writeln!(out, "| {kind} | {to} | {} |", strongest(scores))?;
+        }
+        writeln!(out, "\n### Name movers\n")?;
+        writeln!(
+            out,
+            "What a head writes of the logit difference receiver - subject at the last position (direct logit \
+             attribution), and its attention from there:\n"
+        )?;
+        writeln!(out, "| head | writes | attention to the receiver | to the subject |\n|---|---|---|---|")?;
+        for mover in name_movers.iter().take(6).chain(name_movers.iter().rev().take(2).rev()) {
+            let (head, writes) = (mover.head, mover.writes);
+            writeln!(out, "| {head} | {writes:+.2} | {:.2} | {:.2} |", mover.to_receiver, mover.to_subject)?;
+        }
+        let heads: Vec<String> = without.heads.iter().map(Component::to_string).collect();
+        writeln!(
+            out,
+            "\nThe first {} set to 0 together: logit difference {:.2} -> {:.2} ({:.0} % of it left), right in \
+             {:.0} % -> {:.0} % of the prompts.\n",
+            heads.len(),
+            without.before,
+            without.after,
+            100.0 * without.after / without.before,
+            100.0 * without.right.0,
+            100.0 * without.right.1
+        )?;
+        let backups: Vec<String> = without
+            .backups
+            .iter()
+            .take(4)
+            .map(|(head, before, after)| format!("{head} ({before:+.2} -> {after:+.2})"))
+            .collect();
+        if !backups.is_empty() {
+            writeln!(out, "Heads that then write more, their backups: {}.\n", backups.join(", "))?;
+        }
+        writeln!(out, "### Facts\n")?;
+        writeln!(
+            out,
+            "Logit difference between the answer and another of its kind: {facts_logit_diff:.2}. What it loses when \
+             one head or MLP is set to 0:\n"
+        )?;
+        writeln!(out, "| component | change |\n|---|---|")?;
+        for (component, change) in facts.iter().take(6) {
+            writeln!(out, "| {component} | {change:+.2} |")?;
+        }
+        writeln!(out, "\n## See it\n")?;
+        let ioi = "\"When Mary and John went to the store, John gave a drink to\" --target \" Mary\" --foil \" John\"";
+        let cut: String = heads.iter().map(|head| format!(" --head {head}")).collect();
+        writeln!(out, "```sh\nmicrotome ablate --model {spec} {ioi}")?;
+        writeln!(out, "microtome ablate --model {spec} {ioi}{cut}")?;
+        writeln!(
+            out,
+            "microtome ablate --model {spec} \"Paris is the capital of\" --target \" France\" --sweep mlps"
+        )?;
+        writeln!(out, "microtome card --model {spec}\n```")
+    }
+}
+
+fn made_of(
+    out: &mut String,
+    model: &TextModel,
+    run: Option<&RunRecord>,
+    config: Option<&str>,
+) -> std::fmt::Result {
+    let sizes = model.config();
+    writeln!(
+        out,
+        "GPT-2's architecture: {} layers of {} heads, {} wide, {} neurons a layer, context {}, {} tokens.",
+        sizes.n_layers,
+        sizes.n_heads,
+        sizes.d_model,
+        sizes.d_mlp(),
+        sizes.n_ctx,
+        sizes.d_vocab
+    )?;
+    writeln!(out, "Weights {} (`{}`).\n", model.about().dtype, model.about().weight_hash)?;
+    let Some(run) = run else { return Ok(()) };
+    if let Some(config) = config {
+        writeln!(out, "Trained by `microtome train {config}`:\n")?;
+    }
+    writeln!(out, "| | |\n|---|---|")?;
+    writeln!(out, "| parameters | {} |", run.n_parameters)?;
+    if let Some(hash) = &run.data_hash {
+        writeln!(out, "| text (BLAKE3) | `{hash}` |")?;
+    }
+    writeln!(out, "| tokens to learn from | {} |", run.training_tokens)?;
+    writeln!(out, "| updates | {} |", run.step)?;
+    if let Some(best) = run.best {
+        writeln!(out, "| validation loss | {:.4} nats, at update {} |", best.validation_loss, best.step)?;
+    }
+    writeln!(out, "| time | {:.0} min |", run.elapsed_secs / 60.0)?;
+    writeln!(out, "| version | {} |\n", run.version)
+}
+
+/// The three highest scores: `3.1 (0.92), 2.7 (0.55), ..`.
+fn strongest(scores: &[Vec<f64>]) -> String {
+    let mut all: Vec<(Component, f64)> = scores
+        .iter()
+        .enumerate()
+        .flat_map(|(layer, heads)| {
+            heads.iter().enumerate().map(move |(head, &score)| (Component::Head { layer, head }, score))
+        })
+        .collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let named: Vec<String> = all.iter().take(3).map(|(head, score)| format!("{head} ({score:.2})")).collect();
+    named.join(", ")
+}

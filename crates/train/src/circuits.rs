@@ -1,0 +1,237 @@
+//! The circuits of a model that has read the corpus: which heads play the known parts.
+//!
+//! - Previous-token, duplicate-token and induction heads: attention on random tokens that come twice
+//!   ([`head_scores`], Olsson et al. 2022).
+//! - Name movers: heads that write the name of the receiver, and not the subject's, at the end of an
+//!   indirect-object prompt: direct logit attribution of the logit difference, mean over prompts (Wang et
+//!   al. 2022). Beside it stands their attention from the last position to the receiver and to the
+//!   subject. The strongest are ablated together, and heads that write more of the difference then than
+//!   before are their backups.
+//! - Components facts depend on: those whose ablation costs most of the difference between the answer and
+//!   another of its kind.
+//!
+//! An ablated component is set to 0 at all positions, and the weights are folded.
+
+use microtome::method::ablate::{Ablate, Targets};
+use microtome::method::attribution::direct_attribution;
+use microtome::method::change::Replacement;
+use microtome::method::head_scores::{HeadScores, head_scores};
+use microtome::model::{Change, Edit, Positions, RunOptions, Site};
+use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Text, TextModel};
+
+use crate::corpus::{Task, TestPrompt, held_out};
+use crate::error::Result;
+
+/// What plays which part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Circuits {
+    /// Of every head.
+    pub scores: HeadScores,
+    /// All heads, the one that writes most of the difference first.
+    pub name_movers: Vec<NameMover>,
+    /// The strongest name movers, without them and one after the other.
+    pub without: NameMoversAblated,
+    /// All heads and MLPs, the one facts depend on most first.
+    pub facts: Vec<(Component, f64)>,
+    /// Mean logit difference of facts before.
+    pub facts_logit_diff: f64,
+}
+
+/// A head and what it does at the end of an indirect-object prompt, mean over prompts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NameMover {
+    /// The head.
+    pub head: Component,
+    /// What it writes of the logit difference receiver - subject.
+    pub writes: f64,
+    /// Attention from the last position to the receiver's name.
+    pub to_receiver: f64,
+    /// Attention from the last position to the first mention of the subject.
+    pub to_subject: f64,
+}
+
+/// What a strongest set of name movers is worth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NameMoversAblated {
+    /// The heads ablated together.
+    pub heads: Vec<Component>,
+    /// Mean logit difference before.
+    pub before: f64,
+    /// Mean logit difference after.
+    pub after: f64,
+    /// Share of the prompts answered right before and after.
+    pub right: (f64, f64),
+    /// Other heads that write more of the difference after, with how much they wrote before and after; the
+    /// one that gains most first.
+    pub backups: Vec<(Component, f64, f64)>,
+}
+
+/// Name movers that are ablated together.
+const TOGETHER: usize = 3;
+
+/// Finds them, on `n` held-out prompts of each task.
+///
+/// # Errors
+/// Where the model's vocabulary lacks an answer as one token, or a prompt passes its context.
+pub fn find_circuits(model: &TextModel, seed: u64, n: usize) -> Result<Circuits> {
+    let period = (model.config().n_ctx / 2 - 1).min(50);
+    let scores = head_scores(model, period, 20, seed)?;
+    let prompts = held_out(Task::IndirectObject, seed, n);
+    let name_movers = name_movers(model, &prompts)?;
+    let heads: Vec<Component> = name_movers.iter().take(TOGETHER).map(|mover| mover.head).collect();
+    let without = without(model, &prompts, &name_movers, heads)?;
+    let (facts, facts_logit_diff) = facts(model, seed, n)?;
+    Ok(Circuits { scores, name_movers, without, facts, facts_logit_diff })
+}
+
+/// A prompt in tokens.
+struct Asked {
+    ids: Vec<u32>,
+    receiver: u32,
+    subject: u32,
+}
+
+impl Asked {
+    fn new(model: &TextModel, prompt: &TestPrompt) -> Result<Asked> {
+        let token = |text: &str| model.answer(&Answer::Text(text.to_owned()), "answer");
+        Ok(Asked {
+            ids: model.tokens(&Text::Text(prompt.prompt.clone()), Bos::Prepend)?.ids,
+            receiver: token(&prompt.answer)?,
+            subject: token(&prompt.wrong[0])?,
+        })
+    }
+
+    /// Where a name is first said, with a space before it or, at the start, without.
+    fn first(&self, model: &TextModel, name: u32) -> Option<usize> {
+        let text = model.text(&[name]);
+        self.ids.iter().position(|&id| id == name || model.text(&[id]) == text.trim_start())
+    }
+
+    /// What each head writes of the difference, `[layer][head]`, in a run with edits; and the difference.
+    fn written(&self, model: &TextModel, edits: &[Edit]) -> Result<(Vec<Vec<f64>>, f64)> {
+        let last = self.ids.len() - 1;
+        let parts = direct_attribution(model, &self.ids, last, &[self.receiver], &[self.subject], edits)?;
+        let total = parts.total();
+        Ok((parts.heads, total))
+    }
+}
+
+fn heads_of(model: &TextModel) -> Vec<Component> {
+    let (n_layers, n_heads) = (model.config().n_layers, model.config().n_heads);
+    (0..n_layers).flat_map(|layer| (0..n_heads).map(move |head| Component::Head { layer, head })).collect()
+}
+
+fn name_movers(model: &TextModel, prompts: &[TestPrompt]) -> Result<Vec<NameMover>> {
+    let heads = heads_of(model);
+    let mut movers: Vec<NameMover> = heads
+        .iter()
+        .map(|&head| NameMover { head, writes: 0.0, to_receiver: 0.0, to_subject: 0.0 })
+        .collect();
+    let share = 1.0 / prompts.len() as f64;
+    let reads: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Pattern.at(layer)).collect();
+    for prompt in prompts {
+        let asked = Asked::new(model, prompt)?;
+        let (written, _) = asked.written(model, &[])?;
+        for (mover, writes) in movers.iter_mut().zip(written.iter().flatten()) {
+            mover.writes += share * writes;
+        }
+        let options = RunOptions { reads: reads.clone(), logits: Positions::Last, ..Default::default() };
+        let run = model.model().run(&asked.ids, &options)?;
+        let last = asked.ids.len() - 1;
+        let places = [asked.receiver, asked.subject].map(|name| asked.first(model, name));
+        for (layer, hook) in reads.iter().enumerate() {
+            let pattern = run.cache.get(*hook)?.to_vec3::<f32>()?; // [head, query, key]
+            for (head, pattern) in pattern.iter().enumerate() {
+                let mover = &mut movers[layer * model.config().n_heads + head];
+                let paid = |place: Option<usize>| place.map_or(0.0, |key| f64::from(pattern[last][key]));
+                mover.to_receiver += share * paid(places[0]);
+                mover.to_subject += share * paid(places[1]);
+            }
+        }
+    }
+    movers.sort_by(|a, b| b.writes.total_cmp(&a.writes));
+    Ok(movers)
+}
+
+fn without(
+    model: &TextModel,
+    prompts: &[TestPrompt],
+    movers: &[NameMover],
+    heads: Vec<Component>,
+) -> Result<NameMoversAblated> {
+    let edits: Vec<Edit> = heads
+        .iter()
+        .filter_map(|part| match *part {
+            Component::Head { layer, head } => Some(Edit::new(Site::Z.at(layer), Change::Zero).units([head])),
+            _ => None,
+        })
+        .collect();
+    let all = heads_of(model);
+    let mut after_by_head = vec![0.0; all.len()];
+    let (mut before, mut after, mut right) = (0.0, 0.0, (0.0, 0.0));
+    let share = 1.0 / prompts.len() as f64;
+    for prompt in prompts {
+        let asked = Asked::new(model, prompt)?;
+        let (_, whole) = asked.written(model, &[])?;
+        let (written, cut) = asked.written(model, &edits)?;
+        before += share * whole;
+        after += share * cut;
+        right.0 += share * f64::from(u8::from(whole > 0.0));
+        right.1 += share * f64::from(u8::from(cut > 0.0));
+        for (sum, writes) in after_by_head.iter_mut().zip(written.iter().flatten()) {
+            *sum += share * writes;
+        }
+    }
+    let wrote = |head: &Component| movers.iter().find(|mover| mover.head == *head).map_or(0.0, |m| m.writes);
+    let others = all.iter().zip(&after_by_head).filter(|(head, _)| !heads.contains(head));
+    let mut backups: Vec<(Component, f64, f64)> =
+        others.map(|(head, &after)| (*head, wrote(head), after)).filter(|(_, a, b)| b > a).collect();
+    backups.sort_by(|a, b| (b.2 - b.1).total_cmp(&(a.2 - a.1)));
+    Ok(NameMoversAblated { heads, before, after, right, backups })
+}
+
+/// Mean change of the facts' logit difference, of those whose answer is one token, when each head or MLP is ablated by itself.
+fn facts(model: &TextModel, seed: u64, n: usize) -> Result<(Vec<(Component, f64)>, f64)> {
+    let text = |text: &str| Answer::Text(text.to_owned());
+    let prompt = |test: TestPrompt| Prompt {
+        clean: Text::Text(test.prompt),
+        corrupt: None,
+        answers: vec![text(&test.answer)],
+        wrong_answers: test.wrong.first().map(|wrong| vec![text(wrong)]).unwrap_or_default(),
+    };
+    let is_one_token = |test: &TestPrompt| {
+        let texts = [Some(&test.answer), test.wrong.first()];
+        texts
+            .iter()
+            .all(|text| text.is_some_and(|text| model.answer(&Answer::Text(text.clone()), "answer").is_ok()))
+    };
+    let prompts: Vec<Prompt> =
+        held_out(Task::Facts, seed, n).into_iter().filter(is_one_token).map(prompt).collect();
+    let mut changes = Vec::new();
+    let mut logit_diff = 0.0;
+    for targets in [Targets::Heads, Targets::Mlps] {
+        let parts = match targets {
+            Targets::Mlps => (0..model.config().n_layers).map(|layer| Component::Mlp { layer }).collect(),
+            _ => heads_of(model),
+        };
+        let experiment = Experiment {
+            model: model.about().model.clone(),
+            weights: model.model().processing(),
+            bos: Bos::Prepend,
+            prompts: prompts.clone(),
+            method: Method::Ablate(Ablate { targets, with: Replacement::Zero, at: Positions::All }),
+            metrics: vec!["logit_diff".parse()?],
+            read_at: None,
+            seed,
+        };
+        let record = experiment.run_quietly(model)?;
+        let Some(table) = record.table("logit_diff", Quantity::Change) else { continue };
+        changes
+            .extend(parts.into_iter().zip(&table.values).filter_map(|(part, value)| Some((part, (*value)?))));
+        let of_clean = |report: &microtome::PromptReport| Some(report.runs.first()?.metrics.first()?.value);
+        let bases: Vec<f64> = record.results.prompts.iter().filter_map(of_clean).collect();
+        logit_diff = bases.iter().sum::<f64>() / bases.len().max(1) as f64;
+    }
+    changes.sort_by(|a, b| a.1.total_cmp(&b.1));
+    Ok((changes, logit_diff))
+}

@@ -1,0 +1,71 @@
+//! What a model's losses are: by window and by position.
+//!
+//! The in-context score follows Olsson et al. 2022, who take the loss at the 500th token of a context of
+//! 512 less that at the 50th. Here it is the mean loss early less the mean loss late, so that it is above 0 where
+//! the model learns from its context: early is from a twentieth to three twentieths of the context, late its
+//! last tenth.
+
+use microtome_model::{Model, with_rows};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::learner::split;
+
+/// Windows run at a time.
+const WINDOWS: usize = 16;
+
+/// Mean loss at every position of windows of one length, in nats.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) where the model cannot take a window.
+pub fn losses_by_position(model: &Model, windows: &[Vec<u32>]) -> Result<Vec<f64>> {
+    let length = windows.first().map_or(0, |window| window.len().saturating_sub(1));
+    let mut sums = vec![0.0; length];
+    for batch in windows.chunks(WINDOWS) {
+        let (inputs, targets) = split(batch);
+        let logits = model.batch_logits(&inputs, None)?;
+        let losses: Vec<f64> = with_rows(&logits, |rows| {
+            let width = rows.len() / targets.len().max(1);
+            rows.par_chunks(width.max(1)).zip(&targets).map(|(row, &target)| loss(row, target)).collect()
+        })?;
+        for (i, loss) in losses.into_iter().enumerate() {
+            sums[i % length] += loss;
+        }
+    }
+    Ok(sums.into_iter().map(|sum| sum / windows.len() as f64).collect())
+}
+
+/// `-log softmax(row)[target]`, in f64.
+fn loss(row: &[f32], target: u32) -> f64 {
+    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|&x| f64::from(x - highest).exp()).sum();
+    sum.ln() - f64::from(row[target as usize] - highest)
+}
+
+/// The mean of losses.
+pub fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+/// How much lower the loss is late in the context than early, in nats.
+pub fn in_context_score(losses: &[f64]) -> f64 {
+    let n_ctx = losses.len();
+    let early = n_ctx / 20..(3 * n_ctx / 20).max(n_ctx / 20 + 1);
+    let late = n_ctx - (n_ctx / 10).max(1)..n_ctx;
+    mean(&losses[early]) - mean(&losses[late])
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Updates made.
+    pub step: u64,
+    /// Mean loss on windows of the training part, in nats.
+    pub train_loss: f64,
+    /// Mean loss on windows of the validation part, in nats.
+    pub validation_loss: f64,
+    /// Loss early less loss late in the validation windows, in nats.
+    pub in_context_score: f64,
+}

@@ -1,0 +1,10 @@
+//! The trainer: optimiser, data, runs that stop and go on.
+
+mod configuration;
+mod data;
+mod demo;
+mod documents;
+mod learning;
+mod optimiser;
+mod runs;
+mod toy;
