@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use microtome::method::change::{Per, Replacement};
 use microtome::metric::MetricId;
+use microtome::model::demo::NAME as DEMO;
 use microtome::model::{LoadOptions, Positions, Processing};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
 
@@ -14,8 +15,8 @@ use crate::progress;
 /// Which model, and how it is prepared.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// A checkpoint file or directory, or a Hugging Face id (gpt2, distilgpt2, org/name)
-    #[arg(short, long, env = "MICROTOME_MODEL", value_name = "MODEL")]
+    /// demo (inside this program), a checkpoint file or directory, or a Hugging Face id (gpt2, org/name)
+    #[arg(short, long, env = "MICROTOME_MODEL", value_name = "MODEL", default_value = DEMO)]
     pub model: String,
     #[command(flatten)]
     pub prepare: PrepareArgs,

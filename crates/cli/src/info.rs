@@ -16,7 +16,8 @@ use crate::progress;
 /// probabilities.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file or directory, or a Hugging Face id
+    /// demo (inside this program), a checkpoint file or directory, or a Hugging Face id
+    #[arg(env = "MICROTOME_MODEL", default_value = microtome::model::demo::NAME)]
     model: String,
     /// Print as JSON
     #[arg(long)]

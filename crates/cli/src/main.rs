@@ -4,7 +4,9 @@ mod ablate;
 mod activations;
 mod answer;
 mod args;
+mod card;
 mod edit;
+mod export;
 mod generate;
 mod hooks;
 mod info;
@@ -16,6 +18,7 @@ mod progress;
 mod replay;
 mod run;
 mod tokens;
+mod train;
 mod verify;
 mod whole_file;
 
@@ -28,9 +31,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A workbench for mechanistic interpretability of GPT-2-family transformers.
 ///
-/// Models are a directory or checkpoint file (Hugging Face, nanoGPT, TransformerLens), or a Hugging
-/// Face id such as gpt2. Heads are written 8.11 or L8H11, MLPs m3, attention layers a3, neurons L3N120;
-/// all count from 0.
+/// Models are demo (inside this program, and the default), a directory or checkpoint file (Hugging Face,
+/// nanoGPT, TransformerLens), or a Hugging Face id such as gpt2. Heads are written 8.11 or L8H11, MLPs m3,
+/// attention layers a3, neurons L3N120; all count from 0.
 #[derive(Parser)]
 #[command(name = "microtome", version, max_term_width = 100)]
 struct Cli {
@@ -52,7 +55,10 @@ enum Command {
     Run(run::Args),
     Replay(replay::Args),
     Verify(verify::Args),
+    Train(train::Args),
     Metrics(metrics::Args),
+    Export(export::Args),
+    Card(card::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -74,12 +80,15 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Metrics(args) => metrics::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Card(args) => card::run(&args),
     };
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", message(&error));
             match error.downcast_ref() {
                 Some(microtome::Error::StoppedEarly) => output::STOPPED.into(),
                 Some(microtome::Error::NoTokenizer { .. }) => {
@@ -90,4 +99,12 @@ fn main() -> std::process::ExitCode {
             }
         }
     }
+}
+
+/// What was wrong and why, without causes that the message above them has quoted already.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |message, cause| {
+        let cause = cause.to_string();
+        if message.contains(cause.trim_end()) { message } else { format!("{message}: {cause}") }
+    })
 }

@@ -17,14 +17,24 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Work shorter than this shows no bar.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Runs an experiment with a bar; Ctrl-C stops it and keeps what is finished, a second one quits.
-pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>) -> Result<Record> {
+/// From here on the first Ctrl-C only asks to stop, and a second one quits.
+pub fn catch_ctrl_c() {
     // A handler can be set once; commands that run several experiments come here more than once.
     let _ = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     });
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn is_stopped() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// Runs an experiment with a bar; Ctrl-C stops it and keeps what is finished, a second one quits.
+pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>) -> Result<Record> {
+    catch_ctrl_c();
     let started = Instant::now();
     let mut bar: Option<ProgressBar> = None;
     let mut progress = |done: usize, total: usize| {

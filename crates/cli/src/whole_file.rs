@@ -1,61 +1,16 @@
-//! Writing files whole or not at all.
+//! Writing files whole or not at all, with what to say when that fails.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use microtome::whole_file;
 
-/// Writes a file whole or not at all: under another name first, then renamed. Devices and pipes, which
-/// a rename would replace, are written to as they are.
+/// Writes a file whole or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || match Place::of(path)? {
-        Place::Stream => std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes),
-        Place::File { path, partial } => {
-            let write = || {
-                let mut file = std::fs::File::create(&partial)?;
-                file.write_all(bytes)?;
-                file.sync_all()?;
-                std::fs::rename(&partial, path)
-            };
-            write().inspect_err(|_| drop(std::fs::remove_file(&partial)))
-        }
-    };
-    write().with_context(|| format!("cannot write `{}`", path.display()))
+    whole_file::write_whole(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Whether a file could be written, found out by writing nothing next to it.
+/// Whether a file could be written.
 pub fn check_writable(path: &Path) -> Result<()> {
-    let check = || match Place::of(path)? {
-        Place::Stream => Ok(()),
-        Place::File { partial, .. } => {
-            std::fs::File::create(&partial).and_then(|_| std::fs::remove_file(&partial))
-        }
-    };
-    check().with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-/// What stands, or will stand, where something is to be written.
-enum Place {
-    /// A device or a pipe.
-    Stream,
-    /// A file, links followed, with the name it has until it is whole.
-    File { path: PathBuf, partial: PathBuf },
-}
-
-impl Place {
-    fn of(path: &Path) -> std::io::Result<Place> {
-        use std::io::{Error, ErrorKind};
-        let path = match std::fs::metadata(path) {
-            Ok(at) if at.is_dir() => {
-                return Err(Error::new(ErrorKind::IsADirectory, "it is a folder; name a file in it"));
-            }
-            Ok(at) if !at.is_file() || path.starts_with("/dev") => return Ok(Place::Stream),
-            Ok(_) => std::fs::canonicalize(path)?,
-            Err(_) => path.to_owned(),
-        };
-        let name =
-            path.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "it is no file name"))?;
-        let partial = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-        Ok(Place::File { path, partial })
-    }
+    whole_file::check_writable(path).with_context(|| format!("cannot write `{}`", path.display()))
 }

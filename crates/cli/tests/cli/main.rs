@@ -6,3 +6,4 @@ mod refusals;
 mod results;
 mod shakespeare;
 mod stopping;
+mod train;

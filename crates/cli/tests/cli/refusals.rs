@@ -135,15 +135,6 @@ fn a_model_that_cannot_be_loaded_is_refused_with_what_was_looked_for() {
 }
 
 #[test]
-fn the_model_comes_from_the_environment_and_must_come_from_somewhere() {
-    let bench = Bench::new();
-    bench.run(&["measure", CLEAN]);
-    let output = bench.command().env_remove("MICROTOME_MODEL").args(["measure", CLEAN]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("--model <MODEL>"));
-}
-
-#[test]
 fn offline_with_an_empty_cache_the_advice_is_to_connect_once_or_to_name_a_folder() {
     refused(&["info", "gpt2"], &["model `gpt2` is not in the cache", "HF_HUB_OFFLINE", "local directory"]);
 }

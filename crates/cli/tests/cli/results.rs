@@ -218,3 +218,15 @@ fn info_and_tokens_and_metrics_say_what_there_is() {
     let metrics = bench.run(&["metrics"]);
     assert!(["logit_diff", "kl_mean", "perplexity"].iter().all(|name| metrics.contains(name)), "{metrics}");
 }
+
+#[test]
+fn the_model_comes_from_the_environment_and_is_the_one_in_the_program_otherwise() {
+    let bench = Bench::new();
+    let said = |command: &mut assert_cmd::Command| {
+        let output = command.args(["measure", CLEAN]).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said(&mut bench.command()).starts_with("model ·"));
+    assert!(said(bench.command().env_remove("MICROTOME_MODEL")).starts_with("demo ·"));
+}
