@@ -3,6 +3,7 @@
 //! Nothing but Rust is needed to run them. The crate itself depends on none of the others, so it
 //! still builds where they do not, and says which of them is broken.
 
+mod bench_training;
 mod links;
 mod make_model;
 mod noise;
@@ -24,6 +25,8 @@ enum Task {
     Tidy,
     /// Write a Hugging Face GPT-2 checkpoint of random weights, for tests and timing.
     MakeModel(make_model::MakeModel),
+    /// Train here and in PyTorch, in turns, and compare time and loss.
+    BenchTraining(bench_training::BenchTraining),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(root),
         Task::Tidy => tidy::run(root),
         Task::MakeModel(make) => make.run(),
+        Task::BenchTraining(bench) => bench.run(root),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
