@@ -17,6 +17,7 @@ mod patch;
 mod progress;
 mod replay;
 mod run;
+mod study;
 mod tokens;
 mod train;
 mod verify;

@@ -12,6 +12,7 @@ use microtome_train::{Config, Evaluation, Observer, Progress, Start, Telemetry, 
 
 use crate::output::{STOPPED, duration};
 use crate::progress;
+use crate::study::{self, Study};
 
 /// Train a model as a TOML file says, and resume the run if it was stopped
 ///
@@ -19,7 +20,10 @@ use crate::progress;
 /// every step (losses.jsonl) and what was measured on the way. The same command goes on where a run was
 /// stopped, and reaches the same losses as one that was not.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    study: Option<Study>,
     /// The run's settings; `--example` prints a file with all of them
     #[arg(value_name = "CONFIG.toml", required_unless_present = "example")]
     config: Option<PathBuf>,
@@ -47,6 +51,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(study) = &args.study {
+        return study::run(study);
+    }
     if args.example {
         print!("{}", Config::EXAMPLE);
         return Ok(ExitCode::SUCCESS);
@@ -95,7 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// A run as it is shown: a bar on a terminal, a line at each evaluation otherwise.
-struct Screen {
+pub struct Screen {
     quiet: bool,
     bar: Option<ProgressBar>,
     is_terminal: bool,
@@ -105,18 +112,18 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(quiet: bool) -> Screen {
+    pub fn new(quiet: bool) -> Screen {
         let is_terminal = std::io::stderr().is_terminal();
         Screen { quiet, bar: None, is_terminal, began: None, last: None }
     }
 
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.suspend(|| println!("{line}")),

@@ -9,7 +9,7 @@ use microtome_model::tokenizer::END_OF_TEXT;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::config::{CorpusConfig, DataConfig, Windows};
+use crate::config::{Batches, Config, CorpusConfig, DataConfig, Windows};
 use crate::corpus;
 use crate::error::{Error, Result};
 use crate::random::{below, generator, share};
@@ -283,6 +283,17 @@ impl Data {
     pub fn fixed(&self, part: Part, windows: usize) -> Vec<Vec<u32>> {
         let mut rng = generator(self.seed, part.name(), 0);
         (0..windows).map(|_| self.window(part, &mut rng)).collect()
+    }
+
+    /// The windows of a part that every evaluation of a run measures on.
+    pub fn measured(&self, part: Part, config: &Config) -> Vec<Vec<u32>> {
+        match config.evaluation.batches {
+            Batches::Count(batches) => self.fixed(part, batches * config.training.batch),
+            Batches::All(_) => {
+                let limit = self.whole(Part::Validation, usize::MAX).len().max(1);
+                self.whole(part, limit)
+            }
+        }
     }
 
     /// A part from beginning to end, cut into windows, `limit` at most.

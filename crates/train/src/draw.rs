@@ -54,7 +54,7 @@ fn write(dir: &RunDir, name: &str, svg: &str) -> Result<()> {
 }
 
 /// The lines of a log; none where there is no such file.
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+pub(crate) fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -147,7 +147,7 @@ fn formation(lines: &[Telemetry]) -> Option<(f64, String)> {
 }
 
 /// A line for each of the highest heads, and one for the mean of the others in the band they lie in.
-fn by_head(lines: &[Telemetry], scores: impl Fn(&Telemetry) -> &Vec<Vec<f64>>) -> Vec<Series> {
+pub(crate) fn by_head(lines: &[Telemetry], scores: impl Fn(&Telemetry) -> &Vec<Vec<f64>>) -> Vec<Series> {
     let score = |line: &Telemetry, (layer, head): (usize, usize)| {
         scores(line).get(layer).and_then(|row| row.get(head)).copied().unwrap_or(f64::NAN)
     };

@@ -5,7 +5,7 @@
 //! the model learns from its context: early is from a twentieth to three twentieths of the context, late its
 //! last tenth.
 
-use microtome_model::{Model, with_rows};
+use microtome_model::{Edit, Model, RunOptions, Tensor, with_rows};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +20,29 @@ const WINDOWS: usize = 16;
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) where the model cannot take a window.
 pub fn losses_by_position(model: &Model, windows: &[Vec<u32>]) -> Result<Vec<f64>> {
+    mean_losses(windows, |inputs| Ok(model.batch_logits(inputs, None)?))
+}
+
+/// The same with edits in every window.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) where the model cannot take a window, or has nothing to edit there.
+pub fn edited_losses_by_position(model: &Model, windows: &[Vec<u32>], edits: &[Edit]) -> Result<Vec<f64>> {
+    let options = RunOptions { edits: edits.to_vec(), ..RunOptions::default() };
+    mean_losses(windows, |inputs| {
+        let runs = model.run_batch(inputs, &options)?;
+        let logits = runs.iter().map(|run| run.logits()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(&logits, 0)?)
+    })
+}
+
+/// Mean losses at every position, `logits` giving the rows of a batch, `[window pos, d_vocab]`.
+fn mean_losses(windows: &[Vec<u32>], logits: impl Fn(&[&[u32]]) -> Result<Tensor>) -> Result<Vec<f64>> {
     let length = windows.first().map_or(0, |window| window.len().saturating_sub(1));
     let mut sums = vec![0.0; length];
     for batch in windows.chunks(WINDOWS) {
         let (inputs, targets) = split(batch);
-        let logits = model.batch_logits(&inputs, None)?;
+        let logits = logits(&inputs)?;
         let losses: Vec<f64> = with_rows(&logits, |rows| {
             let width = rows.len() / targets.len().max(1);
             rows.par_chunks(width.max(1)).zip(&targets).map(|(row, &target)| loss(row, target)).collect()

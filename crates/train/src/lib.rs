@@ -18,6 +18,7 @@ mod random;
 mod run_dir;
 mod sample;
 mod schedule;
+pub mod study;
 pub mod tasks;
 mod telemetry;
 mod train;
@@ -31,7 +32,7 @@ pub use config::{
 };
 pub use data::{Data, Part, Texts};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, in_context_score, losses_by_position, mean};
+pub use evaluate::{Evaluation, edited_losses_by_position, in_context_score, losses_by_position, mean};
 pub use learner::{Learner, Update};
 pub use parameters::{Init, InitPositions, Parameter, Parameters, Ties, new_weights};
 pub use schedule::Schedule;

@@ -26,7 +26,7 @@ pub struct RunDir {
 const LOCK: &str = ".lock";
 
 /// Everything a run may have written, besides checkpoints of single steps.
-const OURS: [&str; 18] = [
+const OURS: [&str; 21] = [
     "config.toml",
     "tokenizer.json",
     "record.json",
@@ -37,6 +37,9 @@ const OURS: [&str; 18] = [
     "losses.png",
     "heads.svg",
     "heads.png",
+    "study.json",
+    "study.svg",
+    "study.png",
     "last",
     "last.new",
     "last.old",

@@ -19,7 +19,7 @@ use crate::evaluate::{losses_by_position, mean};
 const SEQUENCES: usize = 8;
 
 /// Windows that the losses on repeated sequences are the mean over.
-const WINDOWS: usize = 32;
+pub(crate) const WINDOWS: usize = 32;
 
 /// Smallest context in which two tokens can be repeated behind a BOS.
 const LEAST_CONTEXT: usize = 5;
@@ -66,8 +66,7 @@ impl Telemetry {
         let HeadScores { previous, duplicate, induction } =
             head_scores(&text_model, period, SEQUENCES, seed)?;
         let losses = losses_by_position(model, &data.fixed_repeats(WINDOWS))?;
-        // Behind a BOS the loss at position 0 is that of the sequence's first token.
-        let second = data.period() - usize::from(data.bos().is_none());
+        let second = second_saying(data);
         Ok(Telemetry {
             step,
             in_context_score,
@@ -85,6 +84,12 @@ impl Telemetry {
         let scores = heads.flat_map(|(layer, row)| row.iter().enumerate().map(move |(h, &s)| (layer, h, s)));
         scores.max_by(|a, b| a.2.total_cmp(&b.2))
     }
+}
+
+/// Where the losses of the second saying begin in [`Data::fixed_repeats`].
+pub(crate) fn second_saying(data: &Data) -> usize {
+    // Behind a BOS the loss at position 0 is that of the sequence's first token.
+    data.period() - usize::from(data.bos().is_none())
 }
 
 /// Whether a context is long enough for head scores.

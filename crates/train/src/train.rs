@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::begin::{Beginning, from_checkpoint, new_model, vocabulary};
 use crate::checkpoint::{self, Best, State};
-use crate::config::{Batches, Config};
+use crate::config::Config;
 use crate::data::{Data, Part, Texts};
 use crate::draw::draw;
 use crate::error::{Error, Result};
@@ -235,14 +235,7 @@ impl Run {
             checkpoint::read_moments(&dir.path("last"), list, &mut learner.optimiser, state.step)?;
             observer.note(&format!("resuming after step {}", state.step));
         }
-        let batch = config.training.batch;
-        let fixed = [Part::Training, Part::Validation].map(|part| match config.evaluation.batches {
-            Batches::Count(batches) => data.fixed(part, batches * batch),
-            Batches::All(_) => {
-                let limit = data.whole(Part::Validation, usize::MAX).len().max(1);
-                data.whole(part, limit)
-            }
-        });
+        let fixed = [Part::Training, Part::Validation].map(|part| data.measured(part, &config));
         if config.evaluation.telemetry {
             telemetry::check(sizes.n_ctx)?;
         }

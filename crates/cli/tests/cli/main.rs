@@ -6,4 +6,5 @@ mod refusals;
 mod results;
 mod shakespeare;
 mod stopping;
+mod study;
 mod train;

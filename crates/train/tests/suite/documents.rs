@@ -46,7 +46,7 @@ fn configurations_in_the_guide_are_ones() {
     let guide = guide();
     let blocks: Vec<&str> =
         guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 1);
     for block in blocks {
         Config::parse(block, Path::new("guide")).unwrap().resolved().unwrap();
     }

@@ -7,4 +7,5 @@ mod documents;
 mod learning;
 mod optimiser;
 mod runs;
+mod studies;
 mod toy;
