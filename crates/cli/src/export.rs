@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use microtome::model::demo::NAME as DEMO;
 use microtome::model::{DType, LoadOptions, checkpoint_files, load};
-use microtome::whole_file::write_whole;
 
 use crate::progress;
+use crate::whole_file::write_whole;
 
 /// Write a model as a Hugging Face checkpoint: config.json, model.safetensors, tokenizer.json
 ///
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make `{}`", args.out.display()))?;
     for (name, bytes) in files {
         let path = args.out.join(name);
-        write_whole(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+        write_whole(&path, &bytes)?;
         eprintln!("wrote {} ({:.2} MB)", path.display(), bytes.len() as f64 / 1e6);
     }
     Ok(ExitCode::SUCCESS)

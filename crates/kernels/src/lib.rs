@@ -23,7 +23,7 @@ mod reduce;
 
 pub use attention::{AttentionShape, causal_attention, causal_attention_backward};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
-pub use gelu::{gelu_new, gelu_new_backward};
+pub use gelu::{gelu, gelu_backward, gelu_new, gelu_new_backward};
 pub use linear::{LinearGradients, linear, linear_input_gradient, linear_weight_gradients};
 pub use matmul::{Matrix, MatrixMut, Threads, add_product, product};
 pub use norm::{NormGradients, layer_norm, layer_norm_backward};

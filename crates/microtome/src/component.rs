@@ -38,6 +38,13 @@ pub enum Component {
 }
 
 impl Component {
+    /// Every head of a model, layer after layer.
+    pub fn heads(config: &Config) -> impl Iterator<Item = Component> + use<> {
+        let n_heads = config.n_heads;
+        (0..config.n_layers)
+            .flat_map(move |layer| (0..n_heads).map(move |head| Component::Head { layer, head }))
+    }
+
     /// Checks that a model has this part.
     ///
     /// # Errors

@@ -345,6 +345,14 @@ pub enum Error {
         /// The type asked for.
         found: String,
     },
+    /// A number is too large for the type of a file.
+    #[error("tensor `{tensor}` has numbers too large for {dtype}; write it as BF16 or F32")]
+    SaveOverflow {
+        /// The tensor.
+        tensor: String,
+        /// The type asked for.
+        dtype: &'static str,
+    },
     /// A tensor in a file holds NaN or an infinity.
     #[error(
         "tensor `{tensor}` in `{}` has {count} values that are NaN or infinite, the first at index \

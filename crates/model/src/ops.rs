@@ -71,13 +71,14 @@ pub(crate) fn affine(x: &Tensor, affine: &Affine) -> Result<Tensor> {
 /// The MLP's non-linearity.
 pub(crate) fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
     Ok(match kind {
-        Activation::GeluNew if has_kernels(x) => x.contiguous()?.apply_op1(fused::GeluNew)?,
+        Activation::GeluNew if has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU_NEW)?,
         Activation::GeluNew => {
             // Not the tensor library's: the constants of its derivative are rounded to six digits.
             let scale = (2.0 / std::f64::consts::PI).sqrt();
             let u = ((x + (x.sqr()? * x)? * 0.044715)? * scale)?;
             ((x * (u.tanh()? + 1.0)?)? * 0.5)?
         }
+        Activation::Gelu if has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU)?,
         Activation::Gelu => x.gelu_erf()?,
         Activation::Relu => x.relu()?,
         Activation::Silu => x.silu()?,

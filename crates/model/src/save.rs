@@ -1,6 +1,6 @@
 //! From a model in memory to the files that [`load`](crate::load()) reads.
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
 use crate::cache::to_safetensors;
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::weights::Weights;
 /// them.
 ///
 /// # Errors
-/// [`Error::SaveDtype`] for another `dtype` than `F32`, `F16`, `BF16`, `F64`; [`Error::WeightShape`] where
+/// [`Error::SaveOverflow`] where a number does not fit `dtype`; [`Error::SaveDtype`] for another `dtype` than `F32`, `F16`, `BF16`, `F64`; [`Error::WeightShape`] where
 /// the weights are not of that configuration.
 pub fn checkpoint_files(
     config: &Config,
@@ -29,8 +29,13 @@ pub fn checkpoint_files(
         other => return Err(Error::SaveDtype { found: format!("{other:?}") }),
     };
     let mut checkpoint = family::write(config, weights)?;
-    for (_, tensor) in &mut checkpoint.tensors {
-        *tensor = tensor.to_dtype(dtype)?;
+    for (tensor, values) in &mut checkpoint.tensors {
+        let written = values.to_dtype(dtype)?;
+        let largest = |values: &Tensor| values.abs()?.to_dtype(DType::F64)?.max_all()?.to_scalar::<f64>();
+        if largest(&written)?.is_infinite() && largest(values)?.is_finite() {
+            return Err(Error::SaveOverflow { tensor: tensor.clone(), dtype: name });
+        }
+        *values = written;
     }
     checkpoint.settings.insert("torch_dtype".to_owned(), name.into());
     if let Some(bos) = bos {

@@ -1,5 +1,4 @@
-//! Times of one update at the shape of nanoGPT's small character model, of AdamW alone, and of an
-//! evaluation: `cargo bench -p microtome-train`.
+//! Times of one update, of AdamW alone, and of an evaluation: `cargo bench -p microtome-train`.
 
 use divan::Bencher;
 use microtome_model::{Activation, Config, MlpConfig, NormConfig, Tensor};
@@ -14,52 +13,56 @@ fn main() {
     divan::main();
 }
 
-const BATCH: usize = 12;
+/// Layers, heads, width, vocabulary, context, windows in a batch.
+const SETTINGS: [(&str, [usize; 6]); 3] = [
+    ("4 layers, 128 wide, 12 x 64 characters", [4, 4, 128, 65, 64, 12]),
+    ("6 layers, 384 wide, 12 x 128 characters", [6, 6, 384, 65, 128, 12]),
+    ("6 layers, 128 wide, 12 x 128 of 2976 tokens", [6, 4, 128, 2976, 128, 12]),
+];
 
-/// 4 layers of 4 heads, 128 wide, 65 characters, context 64: 0.8 M parameters.
-fn sizes() -> Config {
-    Config {
-        n_layers: 4,
-        n_heads: 4,
-        d_model: 128,
-        d_head: 32,
-        d_vocab: 65,
-        n_ctx: 64,
-        mlp: Some(MlpConfig { d_mlp: 512, activation: Activation::GeluNew }),
+/// A learner, and what it reads.
+fn learner(name: &str) -> (Learner, Data, usize) {
+    let [n_layers, n_heads, d_model, d_vocab, n_ctx, batch] =
+        SETTINGS.iter().find(|(of, _)| *of == name).expect("one of the settings").1;
+    let sizes = Config {
+        n_layers,
+        n_heads,
+        d_model,
+        d_head: d_model / n_heads,
+        d_vocab,
+        n_ctx,
+        mlp: Some(MlpConfig { d_mlp: 4 * d_model, activation: Activation::GeluNew }),
         norm: Some(NormConfig { eps: 1e-5 }),
-    }
-}
-
-fn learner() -> Learner {
-    let (sizes, ties) = (sizes(), Ties { unembed: true, biases_fixed: false });
+    };
+    let ties = Ties { unembed: true, biases_fixed: false };
     let weights = new_weights(&sizes, 1, true, Init::default()).unwrap();
-    Learner::new(&sizes, &weights, ties, &TrainingConfig::default(), 1).unwrap()
+    let learner = Learner::new(&sizes, &weights, ties, &TrainingConfig::default(), 1).unwrap();
+    (learner, Data::random(d_vocab, None, n_ctx, 1), batch)
 }
 
-#[divan::bench]
-fn update(bencher: Bencher) {
-    let mut learner = learner();
-    let data = Data::random(65, None, 64, 1);
+#[divan::bench(args = SETTINGS.map(|(name, _)| name), sample_count = 20)]
+fn update(bencher: Bencher, name: &str) {
+    let (mut learner, data, batch) = learner(name);
     let mut step = 0;
     bencher.bench_local(|| {
-        let batch = data.batch(step, 0, BATCH);
-        learner.update(step, &[batch]).unwrap();
+        let windows = data.batch(step, 0, batch);
+        learner.update(step, &[windows]).unwrap();
         step += 1;
     });
 }
 
-#[divan::bench]
-fn adamw_alone(bencher: Bencher) {
-    let learner = learner();
+#[divan::bench(args = SETTINGS.map(|(name, _)| name), sample_count = 20)]
+fn adamw_alone(bencher: Bencher, name: &str) {
+    let (learner, _, _) = learner(name);
     let list = learner.parameters().list();
     let gradients: Vec<Tensor> = list.iter().map(|p| p.var.ones_like().unwrap()).collect();
     let mut optimiser = AdamW::new(list, AdamWSettings { beta1: 0.9, beta2: 0.99, decay: 0.1 });
     bencher.bench_local(|| optimiser.update(list, &gradients, 1.0, 1e-9).unwrap());
 }
 
-#[divan::bench]
-fn evaluate_a_batch(bencher: Bencher) {
-    let learner = learner();
-    let windows = Data::random(65, None, 64, 1).batch(0, 0, BATCH);
+#[divan::bench(args = SETTINGS.map(|(name, _)| name), sample_count = 20)]
+fn evaluate_a_batch(bencher: Bencher, name: &str) {
+    let (learner, data, batch) = learner(name);
+    let windows = data.batch(0, 0, batch);
     bencher.bench_local(|| losses_by_position(learner.model(), &windows).unwrap());
 }

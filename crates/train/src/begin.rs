@@ -5,7 +5,7 @@ use microtome_model::{Config as Sizes, Tokenizer, Weights};
 use crate::config::{Config, TokenizerConfig};
 use crate::data::Texts;
 use crate::error::{Error, Result};
-use crate::parameters::{Ties, new_weights};
+use crate::parameters::{Ties, grown_weights, new_weights};
 use crate::run_dir::{RunDir, write_whole};
 use crate::train::Observer;
 use crate::vocabulary::{Documents, Vocabulary};
@@ -17,19 +17,21 @@ pub(crate) struct Beginning {
     pub ties: Ties,
 }
 
-/// The vocabulary of a run: what it began with, else that of the checkpoint, a file, or a new one.
+/// The vocabulary of a run: what it began with where it goes on, else that of the checkpoint, a file, or a
+/// new one.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::MakeTokenizer`], [`Error::Model`].
 pub(crate) fn vocabulary(
     config: &Config,
     dir: &RunDir,
+    resumes: bool,
     texts: &Texts,
     checkpoint: Option<Tokenizer>,
     observer: &mut dyn Observer,
 ) -> Result<Vocabulary> {
     let path = dir.path("tokenizer.json");
-    if path.is_file() {
+    if resumes && path.is_file() {
         return Vocabulary::read(&path);
     }
     let json = match &config.data.tokenizer {
@@ -76,18 +78,22 @@ pub(crate) fn new_model(config: &Config, d_vocab: usize) -> Result<Beginning> {
     Ok(Beginning { sizes, weights, ties: Ties { unembed, biases_fixed: model.bias == Some(false) } })
 }
 
-/// The weights of a checkpoint, its context cut to the one asked for.
+/// The weights of a checkpoint, its context cut to the one asked for, with the blocks and the MLPs that are
+/// asked for and it lacks.
 ///
 /// # Errors
-/// [`Error::Setting`] where a size is asked for that it does not have.
+/// [`Error::Setting`] where a size is asked for that it does not have and cannot be given.
 pub(crate) fn from_checkpoint(config: &Config, mut sizes: Sizes, mut weights: Weights) -> Result<Beginning> {
     let model = &config.model;
+    let larger = grown(config, &sizes)?;
+    if larger != sizes {
+        weights = grown_weights(weights, &larger, config.seed, model.init().std)?;
+        sizes = larger;
+    }
     let asked = [
-        ("model.n_layers", model.n_layers, sizes.n_layers),
         ("model.n_heads", model.n_heads, sizes.n_heads),
         ("model.d_model", model.d_model, sizes.d_model),
         ("model.d_mlp", model.d_mlp, sizes.d_mlp()),
-        ("model.attention_only", model.attention_only.map(usize::from), usize::from(sizes.mlp.is_none())),
         ("model.norm", model.norm.map(usize::from), usize::from(sizes.norm.is_some())),
     ];
     for (key, asked, found) in asked {
@@ -118,4 +124,26 @@ pub(crate) fn from_checkpoint(config: &Config, mut sizes: Sizes, mut weights: We
         None => same()?,
     };
     Ok(Beginning { sizes, weights, ties: Ties { unembed, biases_fixed: model.bias == Some(false) } })
+}
+
+/// The sizes of a checkpoint with more blocks, or with MLPs.
+fn grown(config: &Config, sizes: &Sizes) -> Result<Sizes> {
+    let model = &config.model;
+    let mut larger = sizes.clone();
+    if let Some(n_layers) = model.n_layers {
+        if n_layers < sizes.n_layers {
+            let expected = format!("at least {}, the checkpoint's layers", sizes.n_layers);
+            return Err(Error::setting("model.n_layers", n_layers, expected));
+        }
+        larger.n_layers = n_layers;
+    }
+    match model.attention_only {
+        Some(true) if sizes.mlp.is_some() => {
+            let expected = "false, or nothing, since the checkpoint has MLPs";
+            return Err(Error::setting("model.attention_only", "true", expected));
+        }
+        Some(false) if sizes.mlp.is_none() => larger.mlp = Some(model.mlp(sizes.d_model)),
+        _ => {}
+    }
+    Ok(larger)
 }

@@ -9,9 +9,20 @@ use microtome::{Component, TextModel};
 
 use crate::circuits::{Circuits, find_circuits};
 use crate::corpus::Task;
+use crate::data::Data;
 use crate::error::Result;
-use crate::tasks::{RepeatLoss, TaskScore, repeat_loss, score};
+use crate::evaluate::RepeatLoss;
+use crate::tasks::{TaskScore, score};
 use crate::train::RunRecord;
+
+/// A run that made a model, or went on with it.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The file it was trained by, as the card should call it.
+    pub config: String,
+    /// What the run says of itself.
+    pub record: RunRecord,
+}
 
 /// What is measured for a card.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,9 +33,7 @@ pub struct Card {
     pub n: usize,
     /// By task; stories have no answers.
     pub scores: Vec<TaskScore>,
-    /// Tokens of the sequence that comes twice.
-    pub period: usize,
-    /// The losses on it.
+    /// On random tokens that come twice.
     pub repeats: RepeatLoss,
     /// Who does what.
     pub circuits: Circuits,
@@ -37,38 +46,31 @@ pub struct Card {
 pub fn measure(model: &TextModel, seed: u64, n: usize) -> Result<Card> {
     let tasks = Task::ALL.into_iter().filter(|task| *task != Task::Stories);
     let scores = tasks.map(|task| score(model, task, seed, n)).collect::<Result<Vec<_>>>()?;
-    let period = (model.config().n_ctx / 2 - 1).min(50);
-    let repeats = repeat_loss(model, period, n.div_ceil(4), seed)?;
-    Ok(Card { seed, n, scores, period, repeats, circuits: find_circuits(model, seed, n.div_ceil(4))? })
+    let sizes = model.config();
+    let data = Data::random(sizes.d_vocab, model.bos(), sizes.n_ctx, seed);
+    let repeats = RepeatLoss::measure(model.model(), &data)?;
+    Ok(Card { seed, n, scores, repeats, circuits: find_circuits(model, seed, n.div_ceil(4))? })
 }
 
 impl Card {
-    /// The card of a model called `spec`; `run` and `config` say how it was trained.
-    pub fn to_markdown(
-        &self,
-        model: &TextModel,
-        spec: &str,
-        run: Option<&RunRecord>,
-        config: Option<&str>,
-    ) -> String {
+    /// The card of a model called `spec`; `runs` say how it was trained, the first first.
+    pub fn to_markdown(&self, model: &TextModel, spec: &str, runs: &[Trained]) -> String {
         let mut out = String::new();
-        self.write(&mut out, model, spec, run, config).unwrap_or_default(); // a String takes everything
+        self.write(&mut out, model, spec, runs).unwrap_or_default(); // a String takes everything
         out
     }
 
-    fn write(
-        &self,
-        out: &mut String,
-        model: &TextModel,
-        spec: &str,
-        run: Option<&RunRecord>,
-        config: Option<&str>,
-    ) -> std::fmt::Result {
+    fn write(&self, out: &mut String, model: &TextModel, spec: &str, runs: &[Trained]) -> std::fmt::Result {
         writeln!(out, "# The model `{spec}`\n")?;
-        writeln!(out, "Written by `microtome card --model {spec}`; no number in it was typed.\n")?;
-        made_of(out, model, run, config)?;
+        writeln!(out, "Written by `{}`; no number in it was typed.\n", self.command(spec))?;
+        made_of(out, model, runs)?;
         self.write_accuracy(out)?;
-        self.write_circuits(out, spec)
+        self.write_circuits(out, model, spec)
+    }
+
+    /// What measures the same again.
+    fn command(&self, spec: &str) -> String {
+        format!("microtome card --model {spec} --prompts {} --seed {}", self.n, self.seed)
     }
 
     fn write_accuracy(&self, out: &mut String) -> std::fmt::Result {
@@ -95,9 +97,8 @@ impl Card {
         let RepeatLoss { first, second } = self.repeats;
         writeln!(
             out,
-            "\nRandom tokens, {} of them and the same again: {first:.2} nats the first time, {second:.2} the second \
-             ({:.2} of it).\n",
-            self.period,
+            "\nRandom tokens that fill half of a context and come twice: {first:.2} nats the first time, \
+             {second:.2} the second ({:.2} of it).\n",
             second / first
         )?;
         let mistakes: Vec<_> = self.scores.iter().flat_map(|score| score.mistakes.iter().take(1)).collect();
@@ -115,10 +116,14 @@ impl Card {
         Ok(())
     }
 
-    fn write_circuits(&self, out: &mut String, spec: &str) -> std::fmt::Result {
+    fn write_circuits(&self, out: &mut String, model: &TextModel, spec: &str) -> std::fmt::Result {
         let Circuits { scores, name_movers, without, facts, facts_logit_diff } = &self.circuits;
         writeln!(out, "## Circuits\n")?;
-        writeln!(out, "On {} prompts of a task; heads are layer.head, from 0.\n", self.n.div_ceil(4))?;
+        writeln!(
+            out,
+            "On {} prompts of a task; L2H5 is head 5 of layer 2, both counted from 0.\n",
+            self.n.div_ceil(4)
+        )?;
         writeln!(out, "### Heads that look back\n")?;
         writeln!(out, "Share of attention on BOS and random tokens that come twice:\n")?;
         writeln!(out, "| kind | attends to | strongest heads |\n|---|---|---|")?;
@@ -128,7 +133,7 @@ impl Card {
             ("induction", "the token after that", &scores.induction),
         ];
         for (kind, to, scores) in kinds {
-            writeln!(out, "| {kind} | {to} | {} |", strongest(scores))?;
+            writeln!(out, "| {kind} | {to} | {} |", strongest(model, scores))?;
         }
         writeln!(out, "\n### Name movers\n")?;
         writeln!(
@@ -174,23 +179,17 @@ impl Card {
         }
         writeln!(out, "\n## See it\n")?;
         let ioi = "\"When Mary and John went to the store, John gave a drink to\" --target \" Mary\" --foil \" John\"";
-        let cut: String = heads.iter().map(|head| format!(" --head {head}")).collect();
         writeln!(out, "```sh\nmicrotome ablate --model {spec} {ioi}")?;
-        writeln!(out, "microtome ablate --model {spec} {ioi}{cut}")?;
+        writeln!(out, "microtome ablate --model {spec} {ioi} --heads {}", heads.join(","))?;
         writeln!(
             out,
             "microtome ablate --model {spec} \"Paris is the capital of\" --target \" France\" --sweep mlps"
         )?;
-        writeln!(out, "microtome card --model {spec}\n```")
+        writeln!(out, "{}\n```", self.command(spec))
     }
 }
 
-fn made_of(
-    out: &mut String,
-    model: &TextModel,
-    run: Option<&RunRecord>,
-    config: Option<&str>,
-) -> std::fmt::Result {
+fn made_of(out: &mut String, model: &TextModel, runs: &[Trained]) -> std::fmt::Result {
     let sizes = model.config();
     writeln!(
         out,
@@ -203,33 +202,45 @@ fn made_of(
         sizes.d_vocab
     )?;
     writeln!(out, "Weights {} (`{}`).\n", model.about().dtype, model.about().weight_hash)?;
-    let Some(run) = run else { return Ok(()) };
-    if let Some(config) = config {
-        writeln!(out, "Trained by `microtome train {config}`:\n")?;
+    if runs.is_empty() {
+        return Ok(());
     }
-    writeln!(out, "| | |\n|---|---|")?;
-    writeln!(out, "| parameters | {} |", run.n_parameters)?;
-    if let Some(hash) = &run.data_hash {
-        writeln!(out, "| text (BLAKE3) | `{hash}` |")?;
+    writeln!(out, "## How it was made\n")?;
+    writeln!(
+        out,
+        "| | updates | minutes | validation loss, nats | tokens to learn from |\n|---|---|---|---|---|"
+    )?;
+    for Trained { config, record } in runs {
+        let (updates, minutes, tokens) = (record.step, record.elapsed_secs / 60.0, record.training_tokens);
+        let loss = record
+            .best
+            .map_or_else(String::new, |best| format!("{:.4} at update {}", best.validation_loss, best.step));
+        writeln!(out, "| `microtome train {config}` | {updates} | {minutes:.0} | {loss} | {tokens} |")?;
     }
-    writeln!(out, "| tokens to learn from | {} |", run.training_tokens)?;
-    writeln!(out, "| updates | {} |", run.step)?;
-    if let Some(best) = run.best {
-        writeln!(out, "| validation loss | {:.4} nats, at update {} |", best.validation_loss, best.step)?;
+    writeln!(
+        out,
+        "\nEach begins from the last checkpoint of the one above it. What they read (BLAKE3 of the text):\n"
+    )?;
+    for Trained { config, record } in runs {
+        if let Some(hash) = &record.data_hash {
+            writeln!(out, "- `{config}`: `{hash}`")?;
+        }
     }
-    writeln!(out, "| time | {:.0} min |", run.elapsed_secs / 60.0)?;
-    writeln!(out, "| version | {} |\n", run.version)
+    let versions: std::collections::BTreeSet<&str> =
+        runs.iter().map(|run| run.record.version.as_str()).collect();
+    let versions: Vec<&str> = versions.into_iter().collect();
+    writeln!(
+        out,
+        "\n{} parameters; version {}.\n",
+        runs[runs.len() - 1].record.n_parameters,
+        versions.join(", ")
+    )
 }
 
-/// The three highest scores: `3.1 (0.92), 2.7 (0.55), ..`.
-fn strongest(scores: &[Vec<f64>]) -> String {
-    let mut all: Vec<(Component, f64)> = scores
-        .iter()
-        .enumerate()
-        .flat_map(|(layer, heads)| {
-            heads.iter().enumerate().map(move |(head, &score)| (Component::Head { layer, head }, score))
-        })
-        .collect();
+/// The three highest scores: `L3H1 (0.92), L2H7 (0.55), ..`.
+fn strongest(model: &TextModel, scores: &[Vec<f64>]) -> String {
+    let scores = scores.iter().flatten().copied();
+    let mut all: Vec<(Component, f64)> = Component::heads(model.config()).zip(scores).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1));
     let named: Vec<String> = all.iter().take(3).map(|(head, score)| format!("{head} ({score:.2})")).collect();
     named.join(", ")

@@ -1,7 +1,7 @@
 //! The circuits of a model that has read the corpus: which heads play the known parts.
 //!
 //! - Previous-token, duplicate-token and induction heads: attention on random tokens that come twice
-//!   ([`head_scores`], Olsson et al. 2022).
+//!   ([`head_scores`](microtome::method::head_scores), Olsson et al. 2022).
 //! - Name movers: heads that write the name of the receiver, and not the subject's, at the end of an
 //!   indirect-object prompt: direct logit attribution of the logit difference, mean over prompts (Wang et
 //!   al. 2022). Beside it stands their attention from the last position to the receiver and to the
@@ -15,12 +15,13 @@
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::attribution::direct_attribution;
 use microtome::method::change::Replacement;
-use microtome::method::head_scores::{HeadScores, head_scores};
+use microtome::method::head_scores::HeadScores;
 use microtome::model::{Change, Edit, Positions, RunOptions, Site};
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Text, TextModel};
 
 use crate::corpus::{Task, TestPrompt, held_out};
 use crate::error::Result;
+use crate::telemetry::scores;
 
 /// What plays which part.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +67,9 @@ pub struct NameMoversAblated {
     pub backups: Vec<(Component, f64, f64)>,
 }
 
+/// Sequences that the scores of heads are the mean over.
+const SEQUENCES: usize = 20;
+
 /// Name movers that are ablated together.
 const TOGETHER: usize = 3;
 
@@ -74,12 +78,13 @@ const TOGETHER: usize = 3;
 /// # Errors
 /// Where the model's vocabulary lacks an answer as one token, or a prompt passes its context.
 pub fn find_circuits(model: &TextModel, seed: u64, n: usize) -> Result<Circuits> {
-    let period = (model.config().n_ctx / 2 - 1).min(50);
-    let scores = head_scores(model, period, 20, seed)?;
+    let scores = scores(model, SEQUENCES, seed)?;
     let prompts = held_out(Task::IndirectObject, seed, n);
-    let name_movers = name_movers(model, &prompts)?;
+    let prompts = prompts.iter().map(|prompt| Asked::new(model, prompt)).collect::<Result<Vec<_>>>()?;
+    let whole = written(model, &prompts, &[])?;
+    let name_movers = name_movers(model, &prompts, &whole)?;
     let heads: Vec<Component> = name_movers.iter().take(TOGETHER).map(|mover| mover.head).collect();
-    let without = without(model, &prompts, &name_movers, heads)?;
+    let without = without(model, &prompts, &whole, heads)?;
     let (facts, facts_logit_diff) = facts(model, seed, n)?;
     Ok(Circuits { scores, name_movers, without, facts, facts_logit_diff })
 }
@@ -106,35 +111,42 @@ impl Asked {
         let text = model.text(&[name]);
         self.ids.iter().position(|&id| id == name || model.text(&[id]) == text.trim_start())
     }
+}
 
-    /// What each head writes of the difference, `[layer][head]`, in a run with edits; and the difference.
-    fn written(&self, model: &TextModel, edits: &[Edit]) -> Result<(Vec<Vec<f64>>, f64)> {
-        let last = self.ids.len() - 1;
-        let parts = direct_attribution(model, &self.ids, last, &[self.receiver], &[self.subject], edits)?;
-        let total = parts.total();
-        Ok((parts.heads, total))
+/// Mean over prompts of what each head writes of the logit difference receiver - subject.
+struct Written {
+    /// Layer after layer.
+    heads: Vec<f64>,
+    /// The difference itself.
+    logit_diff: f64,
+    /// Share of the prompts in which it is above 0.
+    right: f64,
+}
+
+/// In runs with edits.
+fn written(model: &TextModel, prompts: &[Asked], edits: &[Edit]) -> Result<Written> {
+    let share = 1.0 / prompts.len() as f64;
+    let n_heads = Component::heads(model.config()).count();
+    let mut mean = Written { heads: vec![0.0; n_heads], logit_diff: 0.0, right: 0.0 };
+    for Asked { ids, receiver, subject } in prompts {
+        let parts = direct_attribution(model, ids, ids.len() - 1, &[*receiver], &[*subject], edits)?;
+        let logit_diff = parts.total();
+        mean.logit_diff += share * logit_diff;
+        mean.right += share * f64::from(u8::from(logit_diff > 0.0));
+        for (sum, writes) in mean.heads.iter_mut().zip(parts.heads.iter().flatten()) {
+            *sum += share * writes;
+        }
     }
+    Ok(mean)
 }
 
-fn heads_of(model: &TextModel) -> Vec<Component> {
-    let (n_layers, n_heads) = (model.config().n_layers, model.config().n_heads);
-    (0..n_layers).flat_map(|layer| (0..n_heads).map(move |head| Component::Head { layer, head })).collect()
-}
-
-fn name_movers(model: &TextModel, prompts: &[TestPrompt]) -> Result<Vec<NameMover>> {
-    let heads = heads_of(model);
-    let mut movers: Vec<NameMover> = heads
-        .iter()
-        .map(|&head| NameMover { head, writes: 0.0, to_receiver: 0.0, to_subject: 0.0 })
-        .collect();
+fn name_movers(model: &TextModel, prompts: &[Asked], whole: &Written) -> Result<Vec<NameMover>> {
+    let heads = Component::heads(model.config()).zip(&whole.heads);
+    let mut movers: Vec<NameMover> =
+        heads.map(|(head, &writes)| NameMover { head, writes, to_receiver: 0.0, to_subject: 0.0 }).collect();
     let share = 1.0 / prompts.len() as f64;
     let reads: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Pattern.at(layer)).collect();
-    for prompt in prompts {
-        let asked = Asked::new(model, prompt)?;
-        let (written, _) = asked.written(model, &[])?;
-        for (mover, writes) in movers.iter_mut().zip(written.iter().flatten()) {
-            mover.writes += share * writes;
-        }
+    for asked in prompts {
         let options = RunOptions { reads: reads.clone(), logits: Positions::Last, ..Default::default() };
         let run = model.model().run(&asked.ids, &options)?;
         let last = asked.ids.len() - 1;
@@ -155,42 +167,29 @@ fn name_movers(model: &TextModel, prompts: &[TestPrompt]) -> Result<Vec<NameMove
 
 fn without(
     model: &TextModel,
-    prompts: &[TestPrompt],
-    movers: &[NameMover],
+    prompts: &[Asked],
+    whole: &Written,
     heads: Vec<Component>,
 ) -> Result<NameMoversAblated> {
-    let edits: Vec<Edit> = heads
-        .iter()
-        .filter_map(|part| match *part {
-            Component::Head { layer, head } => Some(Edit::new(Site::Z.at(layer), Change::Zero).units([head])),
-            _ => None,
-        })
+    let edit = |part: &Component| match *part {
+        Component::Head { layer, head } => Some(Edit::new(Site::Z.at(layer), Change::Zero).units([head])),
+        _ => None,
+    };
+    let edits: Vec<Edit> = heads.iter().filter_map(edit).collect();
+    let cut = written(model, prompts, &edits)?;
+    let wrote = whole.heads.iter().zip(&cut.heads);
+    let mut backups: Vec<(Component, f64, f64)> = Component::heads(model.config())
+        .zip(wrote)
+        .filter(|(head, (before, after))| !heads.contains(head) && after > before)
+        .map(|(head, (&before, &after))| (head, before, after))
         .collect();
-    let all = heads_of(model);
-    let mut after_by_head = vec![0.0; all.len()];
-    let (mut before, mut after, mut right) = (0.0, 0.0, (0.0, 0.0));
-    let share = 1.0 / prompts.len() as f64;
-    for prompt in prompts {
-        let asked = Asked::new(model, prompt)?;
-        let (_, whole) = asked.written(model, &[])?;
-        let (written, cut) = asked.written(model, &edits)?;
-        before += share * whole;
-        after += share * cut;
-        right.0 += share * f64::from(u8::from(whole > 0.0));
-        right.1 += share * f64::from(u8::from(cut > 0.0));
-        for (sum, writes) in after_by_head.iter_mut().zip(written.iter().flatten()) {
-            *sum += share * writes;
-        }
-    }
-    let wrote = |head: &Component| movers.iter().find(|mover| mover.head == *head).map_or(0.0, |m| m.writes);
-    let others = all.iter().zip(&after_by_head).filter(|(head, _)| !heads.contains(head));
-    let mut backups: Vec<(Component, f64, f64)> =
-        others.map(|(head, &after)| (*head, wrote(head), after)).filter(|(_, a, b)| b > a).collect();
     backups.sort_by(|a, b| (b.2 - b.1).total_cmp(&(a.2 - a.1)));
+    let (before, after, right) = (whole.logit_diff, cut.logit_diff, (whole.right, cut.right));
     Ok(NameMoversAblated { heads, before, after, right, backups })
 }
 
-/// Mean change of the facts' logit difference, of those whose answer is one token, when each head or MLP is ablated by itself.
+/// Mean change of the facts' logit difference when each head or MLP is ablated by itself; of the facts whose
+/// answer is one token.
 fn facts(model: &TextModel, seed: u64, n: usize) -> Result<(Vec<(Component, f64)>, f64)> {
     let text = |text: &str| Answer::Text(text.to_owned());
     let prompt = |test: TestPrompt| Prompt {
@@ -210,9 +209,9 @@ fn facts(model: &TextModel, seed: u64, n: usize) -> Result<(Vec<(Component, f64)
     let mut changes = Vec::new();
     let mut logit_diff = 0.0;
     for targets in [Targets::Heads, Targets::Mlps] {
-        let parts = match targets {
+        let parts: Vec<Component> = match targets {
             Targets::Mlps => (0..model.config().n_layers).map(|layer| Component::Mlp { layer }).collect(),
-            _ => heads_of(model),
+            _ => Component::heads(model.config()).collect(),
         };
         let experiment = Experiment {
             model: model.about().model.clone(),

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use microtome_model::{Activation, MlpConfig, NormConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::corpus::Task;
 use crate::error::{Error, Result};
-use crate::parameters::{Init, InitPositions};
+use crate::parameters::{Init, InitPositions, InitUnembed};
 use crate::run_dir::write_whole;
 
 /// Everything that determines a run.
@@ -40,7 +41,7 @@ pub struct ModelConfig {
     /// Checkpoint, folder or model id to start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
-    /// Blocks.
+    /// Blocks; with `init_from` at least the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_layers: Option<usize>,
     /// Heads of a block.
@@ -70,12 +71,15 @@ pub struct ModelConfig {
     /// Whether linear maps and LayerNorms learn biases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<bool>,
-    /// Standard deviation a new model's matrices and embeddings begin with, 0.02 unless given.
+    /// Standard deviation that new matrices and embeddings begin with, 0.02 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_std: Option<f64>,
     /// How its position embeddings begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_positions: Option<InitPositions>,
+    /// How an unembedding of its own begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_unembed: Option<InitUnembed>,
 }
 
 /// What the model reads.
@@ -111,6 +115,9 @@ pub struct CorpusConfig {
     pub seed: u64,
     /// How many documents.
     pub documents: u64,
+    /// The task that gets every third of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub favour: Option<Task>,
 }
 
 /// How text becomes tokens.
@@ -350,6 +357,7 @@ impl Config {
             model.bias.get_or_insert(true);
             let init = model.init();
             (model.init_std, model.init_positions) = (Some(init.std), Some(init.positions));
+            model.init_unembed.get_or_insert(init.unembed);
             if data.has_text() {
                 data.tokenizer.get_or_insert(TokenizerConfig::Named("characters".to_owned()));
             }
@@ -406,9 +414,21 @@ impl ModelConfig {
         if let Some(std) = self.init_std.filter(|std| !(*std > 0.0 && *std <= 1.0)) {
             return Err(Error::setting("model.init_std", std, "above 0 and at most 1"));
         }
-        if self.init_from.is_some() && (self.init_std.is_some() || self.init_positions.is_some()) {
-            let expected = "none beside `model.init_from`, which says what the weights are";
-            return Err(Error::setting("model.init_std or init_positions", "given", expected));
+        if self.init_from.is_some() && (self.init_positions.is_some() || self.init_unembed.is_some()) {
+            let expected = "none beside `model.init_from`, which says what the embeddings are";
+            return Err(Error::setting("model.init_positions or init_unembed", "given", expected));
+        }
+        if self.init_from.is_some()
+            && self.init_std.is_some()
+            && self.n_layers.is_none()
+            && self.attention_only != Some(false)
+        {
+            let expected = "none beside `model.init_from`, unless `model.n_layers` or `model.attention_only = false` adds to it";
+            return Err(Error::setting("model.init_std", "given", expected));
+        }
+        if self.init_unembed == Some(InitUnembed::Shifted) && self.tied != Some(false) {
+            let expected = "\"normal\", or `model.tied = false`: a tied unembedding is the embedding";
+            return Err(Error::setting("model.init_unembed", "\"shifted\"", expected));
         }
         if let (Some(n_heads), Some(d_model)) = (self.n_heads, self.d_model)
             && !d_model.is_multiple_of(n_heads)
@@ -438,6 +458,15 @@ impl ModelConfig {
         Init {
             std: self.init_std.unwrap_or(default.std),
             positions: self.init_positions.unwrap_or(default.positions),
+            unembed: self.init_unembed.unwrap_or(default.unembed),
+        }
+    }
+
+    /// The MLPs of a model so wide.
+    pub(crate) fn mlp(&self, d_model: usize) -> MlpConfig {
+        MlpConfig {
+            d_mlp: self.d_mlp.unwrap_or(4 * d_model),
+            activation: self.activation.unwrap_or(Activation::GeluNew),
         }
     }
 
@@ -445,10 +474,6 @@ impl ModelConfig {
     pub(crate) fn sizes(&self, d_vocab: usize) -> microtome_model::Config {
         let d_model = self.d_model.unwrap_or(128);
         let n_heads = self.n_heads.unwrap_or(4);
-        let mlp = MlpConfig {
-            d_mlp: self.d_mlp.unwrap_or(4 * d_model),
-            activation: self.activation.unwrap_or(Activation::GeluNew),
-        };
         microtome_model::Config {
             n_layers: self.n_layers.unwrap_or(4),
             n_heads,
@@ -456,7 +481,7 @@ impl ModelConfig {
             d_head: d_model / n_heads,
             d_vocab,
             n_ctx: self.n_ctx.unwrap_or(64),
-            mlp: (self.attention_only != Some(true)).then_some(mlp),
+            mlp: (self.attention_only != Some(true)).then(|| self.mlp(d_model)),
             norm: (self.norm != Some(false)).then_some(NormConfig { eps: 1e-5 }),
         }
     }
@@ -473,7 +498,9 @@ impl DataConfig {
         match (&self.text, self.corpus) {
             (Some(path), _) => format!("`{}`", path.display()),
             (None, Some(corpus)) => {
-                format!("the corpus of {} documents, seed {}", corpus.documents, corpus.seed)
+                let favour = corpus.favour.map(|task| format!(", every third of {}", task.name()));
+                let (documents, seed) = (corpus.documents, corpus.seed);
+                format!("the corpus of {documents} documents, seed {seed}{}", favour.unwrap_or_default())
             }
             (None, None) => "random tokens".to_owned(),
         }

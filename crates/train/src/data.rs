@@ -47,8 +47,8 @@ impl Texts {
     pub fn iter(&self) -> Box<dyn Iterator<Item = String> + Send + '_> {
         match self {
             Texts::File(text) => Box::new(pieces(text).into_iter().map(str::to_owned)),
-            Texts::Corpus(CorpusConfig { seed, documents }) => {
-                Box::new((0..*documents).map(|index| corpus::document(*seed, index).text))
+            Texts::Corpus(CorpusConfig { seed, documents, favour }) => {
+                Box::new((0..*documents).map(|index| corpus::favouring(*favour, *seed, index).text))
             }
         }
     }
@@ -155,7 +155,7 @@ impl Data {
                 stream.extend(&vocabulary.encode(text)?);
                 (stream.len() as f64 * (1.0 - config.validation)) as usize
             }
-            Texts::Corpus(CorpusConfig { seed, documents }) => {
+            Texts::Corpus(CorpusConfig { seed, documents, favour }) => {
                 let Some(end) = vocabulary.end_of_text() else {
                     let expected = "a tokenizer with the token <|endoftext|>, which stands between documents";
                     return Err(Error::setting("data.tokenizer", "one without", expected));
@@ -167,7 +167,7 @@ impl Data {
                     let texts: Vec<String> = block
                         .clone()
                         .into_par_iter()
-                        .map(|index| corpus::document(*seed, index).text)
+                        .map(|index| corpus::favouring(*favour, *seed, index).text)
                         .collect();
                     let tokens: Vec<Vec<u32>> =
                         texts.par_iter().map(|text| vocabulary.encode(text)).collect::<Result<_>>()?;

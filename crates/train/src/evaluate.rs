@@ -5,10 +5,12 @@
 //! the model learns from its context: early is from a twentieth to three twentieths of the context, late its
 //! last tenth.
 
+use microtome::metric::log_sum_exp;
 use microtome_model::{Edit, Model, RunOptions, Tensor, with_rows};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Data;
 use crate::error::Result;
 use crate::learner::split;
 
@@ -45,7 +47,8 @@ fn mean_losses(windows: &[Vec<u32>], logits: impl Fn(&[&[u32]]) -> Result<Tensor
         let logits = logits(&inputs)?;
         let losses: Vec<f64> = with_rows(&logits, |rows| {
             let width = rows.len() / targets.len().max(1);
-            rows.par_chunks(width.max(1)).zip(&targets).map(|(row, &target)| loss(row, target)).collect()
+            let loss = |(row, &target): (&[f32], &u32)| log_sum_exp(row) - f64::from(row[target as usize]);
+            rows.par_chunks(width.max(1)).zip(&targets).map(loss).collect()
         })?;
         for (i, loss) in losses.into_iter().enumerate() {
             sums[i % length] += loss;
@@ -54,16 +57,40 @@ fn mean_losses(windows: &[Vec<u32>], logits: impl Fn(&[&[u32]]) -> Result<Tensor
     Ok(sums.into_iter().map(|sum| sum / windows.len() as f64).collect())
 }
 
-/// `-log softmax(row)[target]`, in f64.
-fn loss(row: &[f32], target: u32) -> f64 {
-    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|&x| f64::from(x - highest).exp()).sum();
-    sum.ln() - f64::from(row[target as usize] - highest)
-}
-
 /// The mean of losses.
 pub fn mean(losses: &[f64]) -> f64 {
     losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+/// Mean losses on random sequences that fill half a context and come twice, in nats: a model with induction
+/// heads knows the second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RepeatLoss {
+    /// Said for the first time; without a BOS in front, all but the first token.
+    pub first: f64,
+    /// Said again.
+    pub second: f64,
+}
+
+/// Windows that the losses on repeated sequences are the mean over.
+pub(crate) const REPEATS: usize = 32;
+
+impl RepeatLoss {
+    /// Measures a model on the data's random sequences.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) where the model cannot take a window.
+    pub fn measure(model: &Model, data: &Data) -> Result<RepeatLoss> {
+        let losses = losses_by_position(model, &data.fixed_repeats(REPEATS))?;
+        let second = second_saying(data);
+        Ok(RepeatLoss { first: mean(&losses[..second]), second: mean(&losses[second..]) })
+    }
+}
+
+/// Where the losses of the second saying begin in [`Data::fixed_repeats`].
+pub(crate) fn second_saying(data: &Data) -> usize {
+    // Behind a BOS the loss at position 0 is that of the sequence's first token.
+    data.period() - usize::from(data.bos().is_none())
 }
 
 /// How much lower the loss is late in the context than early, in nats.

@@ -32,9 +32,13 @@ pub use config::{
 };
 pub use data::{Data, Part, Texts};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, edited_losses_by_position, in_context_score, losses_by_position, mean};
+pub use evaluate::{
+    Evaluation, RepeatLoss, edited_losses_by_position, in_context_score, losses_by_position, mean,
+};
 pub use learner::{Learner, Update};
-pub use parameters::{Init, InitPositions, Parameter, Parameters, Ties, new_weights};
+pub use parameters::{
+    Init, InitPositions, InitUnembed, Parameter, Parameters, Ties, grown_weights, new_weights,
+};
 pub use schedule::Schedule;
 pub use telemetry::Telemetry;
 pub use train::{LossLine, Observer, Progress, RunRecord, Start, Summary, train};

@@ -21,6 +21,8 @@ pub struct Init {
     pub std: f64,
     /// Position embeddings.
     pub positions: InitPositions,
+    /// The unembedding, where it is not the embedding.
+    pub unembed: InitUnembed,
 }
 
 /// How position embeddings begin.
@@ -34,10 +36,23 @@ pub enum InitPositions {
     Sinusoidal,
 }
 
+/// How an unembedding of its own begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitUnembed {
+    /// Normal, with nothing in common with the embedding.
+    #[default]
+    Normal,
+    /// The embedding turned, its dimensions shifted by half of them: one linear map leads from a token's
+    /// embedding to its logit whatever the token, so that a head that learns to copy some tokens copies all.
+    /// Not shifted, that map would be the residual stream itself and every token predict itself.
+    Shifted,
+}
+
 impl Default for Init {
     /// nanoGPT's.
     fn default() -> Init {
-        Init { std: 0.02, positions: InitPositions::Normal }
+        Init { std: 0.02, positions: InitPositions::Normal, unembed: InitUnembed::Normal }
     }
 }
 
@@ -199,9 +214,14 @@ pub fn new_weights(config: &Config, seed: u64, tied: bool, init: Init) -> Result
         })
     };
     let embed = normal("embed", (config.d_vocab, config.d_model), std)?;
-    let unembed = match tied {
-        true => embed.t()?,
-        false => normal("unembed", (config.d_model, config.d_vocab), std)?,
+    let unembed = match (tied, init.unembed) {
+        (true, _) => embed.t()?,
+        (false, InitUnembed::Normal) => normal("unembed", (config.d_model, config.d_vocab), std)?,
+        (false, InitUnembed::Shifted) => {
+            let half = config.d_model / 2;
+            let (low, high) = (embed.narrow(1, 0, half)?, embed.narrow(1, half, config.d_model - half)?);
+            Tensor::cat(&[high, low], 1)?.t()?.contiguous()?
+        }
     };
     Ok(Weights {
         pos_embed: match init.positions {
@@ -213,6 +233,30 @@ pub fn new_weights(config: &Config, seed: u64, tied: bool, init: Init) -> Result
         unembed: Linear { w: unembed, b: Tensor::zeros(config.d_vocab, DType::F32, &Device::Cpu)? },
         embed,
     })
+}
+
+/// The weights of a model made larger: more blocks behind those it has, or MLPs where it had none. What is
+/// new is drawn as in [`new_weights`], but writes nothing to the residual stream at first, so that the model
+/// says what it said.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) where a tensor cannot be made.
+pub fn grown_weights(weights: Weights, larger: &Config, seed: u64, std: f64) -> Result<Weights> {
+    let init = Init { std, ..Init::default() };
+    let silent = |map: Linear| -> Result<Linear> { Ok(Linear { w: map.w.zeros_like()?, b: map.b }) };
+    let mut old = weights.blocks.into_iter();
+    let mut blocks = Vec::new();
+    for new in new_weights(larger, seed, true, init)?.blocks {
+        let mlp = |mlp: Option<MlpWeights>| -> Result<Option<MlpWeights>> {
+            mlp.map(|mlp| Ok(MlpWeights { input: mlp.input, output: silent(mlp.output)? })).transpose()
+        };
+        blocks.push(match old.next() {
+            Some(block) if block.mlp.is_some() => block,
+            Some(block) => BlockWeights { ln2: new.ln2, mlp: mlp(new.mlp)?, ..block },
+            None => BlockWeights { out: silent(new.out)?, mlp: mlp(new.mlp)?, ..new },
+        });
+    }
+    Ok(Weights { blocks, ..weights })
 }
 
 /// `[n_ctx, d_model]` of mean square `std^2`: column `2i` is a sine, `2i + 1` its cosine.

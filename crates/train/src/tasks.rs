@@ -6,8 +6,7 @@
 //!   tokens, where it has several);
 //! - agreement: the answer is more probable than every wrong form of the verb;
 //! - greater-than: the most probable token is a year after the first; beside it stands the probability
-//!   of all such years (Hanna et al. 2023);
-//! - random tokens, repeated: no right and wrong, but the loss in the first half and in the second.
+//!   of all such years (Hanna et al. 2023).
 
 use microtome::metric::{log_sum_exp, most_probable};
 use microtome::model::{Positions, RunOptions, with_rows};
@@ -15,7 +14,6 @@ use microtome::{Bos, Text, TextModel};
 
 use crate::corpus::{Task, held_out, held_out_years};
 use crate::error::Result;
-use crate::random::{below, generator};
 
 /// What a model got right of a task.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,40 +125,6 @@ impl TaskScore {
     fn finish(self) -> TaskScore {
         TaskScore { probability: self.probability / self.asked.max(1) as f64, ..self }
     }
-}
-
-/// Mean losses on random tokens that come twice, in nats.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RepeatLoss {
-    /// Of the tokens said for the first time, the very first left out.
-    pub first: f64,
-    /// Of the same tokens said again.
-    pub second: f64,
-}
-
-/// The losses on BOS and `period` random tokens twice, mean over `n` sequences.
-///
-/// # Errors
-/// Where twice the period passes the model's context.
-pub fn repeat_loss(model: &TextModel, period: usize, n: usize, seed: u64) -> Result<RepeatLoss> {
-    let mut sums = RepeatLoss { first: 0.0, second: 0.0 };
-    for index in 0..n {
-        let mut random = generator(seed, "repeat loss", index as u64);
-        let sequence: Vec<u32> =
-            (0..period).map(|_| below(&mut random, model.config().d_vocab) as u32).collect();
-        let bos: Vec<u32> = model.bos().into_iter().collect();
-        let tokens = [bos.clone(), sequence.repeat(2)].concat();
-        let run = model.model().run(&tokens, &RunOptions::default())?;
-        let losses: Vec<f64> = with_rows(run.logits()?, |rows| {
-            let rows = rows.chunks(model.config().d_vocab);
-            rows.zip(&tokens[1..]).map(|(row, &next)| -probability(row, next).ln()).collect()
-        })?;
-        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64 / n as f64;
-        let (first, second) = losses.split_at(losses.len() - period);
-        sums.first += mean(first);
-        sums.second += mean(second);
-    }
-    Ok(sums)
 }
 
 fn single(model: &TextModel, text: &str) -> Result<u32> {

@@ -13,13 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::error::{Error, Result};
-use crate::evaluate::{losses_by_position, mean};
+use crate::evaluate::RepeatLoss;
 
 /// Sequences that head scores are the mean over.
 const SEQUENCES: usize = 8;
-
-/// Windows that the losses on repeated sequences are the mean over.
-pub(crate) const WINDOWS: usize = 32;
 
 /// Smallest context in which two tokens can be repeated behind a BOS.
 const LEAST_CONTEXT: usize = 5;
@@ -62,16 +59,13 @@ impl Telemetry {
             Some(tokenizer) => text_model.with_tokenizer(tokenizer.clone()),
             None => text_model,
         };
-        let period = (model.config().n_ctx - usize::from(text_model.bos().is_some())) / 2;
-        let HeadScores { previous, duplicate, induction } =
-            head_scores(&text_model, period, SEQUENCES, seed)?;
-        let losses = losses_by_position(model, &data.fixed_repeats(WINDOWS))?;
-        let second = second_saying(data);
+        let HeadScores { previous, duplicate, induction } = scores(&text_model, SEQUENCES, seed)?;
+        let RepeatLoss { first, second } = RepeatLoss::measure(model, data)?;
         Ok(Telemetry {
             step,
             in_context_score,
-            first_loss: mean(&losses[..second]),
-            second_loss: mean(&losses[second..]),
+            first_loss: first,
+            second_loss: second,
             previous,
             duplicate,
             induction,
@@ -86,10 +80,15 @@ impl Telemetry {
     }
 }
 
-/// Where the losses of the second saying begin in [`Data::fixed_repeats`].
-pub(crate) fn second_saying(data: &Data) -> usize {
-    // Behind a BOS the loss at position 0 is that of the sequence's first token.
-    data.period() - usize::from(data.bos().is_none())
+/// The scores of every head on random sequences that fill half a context and come twice, mean over so many.
+///
+/// # Errors
+/// [`Error::Setting`] for a context too short for them; [`Error::Model`], [`Error::Measure`].
+pub(crate) fn scores(model: &TextModel, sequences: usize, seed: u64) -> Result<HeadScores> {
+    let n_ctx = model.config().n_ctx;
+    check(n_ctx)?;
+    let period = (n_ctx - usize::from(model.bos().is_some())) / 2;
+    Ok(head_scores(model, period, sequences, seed)?)
 }
 
 /// Whether a context is long enough for head scores.

@@ -199,7 +199,7 @@ impl Run {
         let tokenizer = loaded.as_ref().and_then(|loaded| loaded.tokenizer.clone());
         let bos = loaded.as_ref().and_then(|loaded| loaded.bos);
         let vocabulary = match &texts {
-            Some(texts) => Some(vocabulary(&config, &dir, texts, tokenizer, observer)?),
+            Some(texts) => Some(vocabulary(&config, &dir, resumes, texts, tokenizer, observer)?),
             None => tokenizer.map(Vocabulary::of).transpose()?,
         };
         let n_vocab = match (&loaded, &vocabulary) {

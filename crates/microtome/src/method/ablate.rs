@@ -93,9 +93,8 @@ impl Ablate {
         let one = |part: Component| vec![part];
         let (cells, axes): (Vec<Vec<Component>>, Vec<Axis>) = match &self.targets {
             Targets::Heads => {
-                let heads = |layer| (0..config.n_heads).map(move |head| one(Component::Head { layer, head }));
                 let axes = vec![sweep::layer_axis("L", 0..n_layers), sweep::head_axis(config.n_heads)];
-                ((0..n_layers).flat_map(heads).collect(), axes)
+                (Component::heads(config).map(one).collect(), axes)
             }
             Targets::AttentionLayers => {
                 let cells = (0..n_layers).map(|layer| one(Component::Attention { layer })).collect();

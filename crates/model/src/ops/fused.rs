@@ -141,22 +141,35 @@ impl CustomOp1 for Attention {
     }
 }
 
-/// GELU by the tanh approximation.
-pub(super) struct GeluNew;
+/// A function of each number by itself.
+pub(super) struct Elementwise {
+    name: &'static str,
+    forward: fn(&[f32]) -> Vec<f32>,
+    /// From `x` and the derivative in the result.
+    backward: fn(&[f32], &[f32]) -> Vec<f32>,
+}
 
-impl CustomOp1 for GeluNew {
+/// GELU by the tanh approximation.
+pub(super) const GELU_NEW: Elementwise =
+    Elementwise { name: "gelu_new", forward: kernels::gelu_new, backward: kernels::gelu_new_backward };
+
+/// GELU by the error function.
+pub(super) const GELU: Elementwise =
+    Elementwise { name: "gelu", forward: kernels::gelu, backward: kernels::gelu_backward };
+
+impl CustomOp1 for Elementwise {
     fn name(&self) -> &'static str {
-        "gelu_new"
+        self.name
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(kernels::gelu_new(dense(x.as_slice()?, layout)?)), layout.shape().clone()))
+        Ok((CpuStorage::F32((self.forward)(dense(x.as_slice()?, layout)?)), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let gradient = on_slices([x, &dy], |[x_data, dy_data]| {
-            Ok(kernels::gelu_new_backward(dense(x_data, x.layout())?, dense(dy_data, dy.layout())?))
+            Ok((self.backward)(dense(x_data, x.layout())?, dense(dy_data, dy.layout())?))
         })?;
         Ok(Some(Tensor::from_vec(gradient, x.shape(), x.device())?))
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use microtome_model::{
-    Activation, Config, DType, Linear, LoadOptions, Loaded, MlpConfig, NormConfig, Weights, family, load,
-    to_safetensors, weight_hash,
+    Activation, Config, DType, Linear, LoadOptions, Loaded, MlpConfig, NormConfig, Weights, checkpoint_files,
+    family, load, to_safetensors, weight_hash,
 };
 
 fn config() -> Config {
@@ -83,4 +83,14 @@ fn half_precision_is_kept() {
     let config = config();
     let half = weights(&config).to_dtype(DType::F16).unwrap();
     assert_eq!(written(dir.path(), &config, &half).source.dtype, "F16");
+}
+
+#[test]
+fn a_number_too_large_for_half_precision_is_an_error_not_an_infinity() {
+    let config = config();
+    let mut weights = weights(&config);
+    weights.embed = (weights.embed * 1e6).unwrap();
+    let error = checkpoint_files(&config, &weights, None, DType::F16).unwrap_err().to_string();
+    assert!(error.contains("wte") && error.contains("too large for float16"), "{error}");
+    checkpoint_files(&config, &weights, None, DType::BF16).unwrap();
 }

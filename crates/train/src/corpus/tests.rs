@@ -114,6 +114,18 @@ fn later_years_are_later_and_held_out_nouns_and_years_never_meet() {
 }
 
 #[test]
+fn a_favoured_task_gets_a_third_and_its_share_of_the_rest() {
+    let n = 6_000;
+    let found = |task: Task| {
+        (0..n).filter(|&index| favouring(Some(Task::Sums), SEED, index).task == task).count() as f64
+            / n as f64
+    };
+    // 4 % of two thirds and a third; the standard error is 0.6 %.
+    assert!((found(Task::Sums) - 0.36).abs() < 0.025, "{}", found(Task::Sums));
+    assert!((found(Task::IndirectObject) - 0.16).abs() < 0.02, "{}", found(Task::IndirectObject));
+}
+
+#[test]
 fn prompts_that_are_held_out_are_in_no_document() {
     let text: Vec<String> = documents(SEED, 20_000).map(|document| document.text).collect();
     let text = text.join("\n");

@@ -74,15 +74,13 @@ pub(super) fn rows(
     loss: impl Fn(&[f64]) -> f64,
 ) -> Result<Vec<HeadRow>> {
     let whole = loss(&edited_losses_by_position(model, windows, &[])?);
-    let (n_layers, n_heads) = (model.config().n_layers, model.config().n_heads);
-    let heads = (0..n_layers).flat_map(|layer| (0..n_heads).map(move |head| (layer, head)));
-    let row = |(layer, head): (usize, usize)| {
-        let name = Component::Head { layer, head };
+    let scores = [&scores.previous, &scores.duplicate, &scores.induction];
+    let row = |(i, head): (usize, Component)| {
         let [previous, duplicate, induction] =
-            [&scores.previous, &scores.duplicate, &scores.induction].map(|all| all[layer][head]);
-        let loss_without = loss(&losses_without(model, windows, &[name])?);
+            scores.map(|all| *all.iter().flatten().nth(i).unwrap_or(&f64::NAN));
+        let loss_without = loss(&losses_without(model, windows, &[head])?);
         Ok(HeadRow {
-            head: name,
+            head,
             previous,
             duplicate,
             induction,
@@ -91,7 +89,7 @@ pub(super) fn rows(
             change: loss_without - whole,
         })
     };
-    heads.map(row).collect()
+    Component::heads(model.config()).enumerate().map(row).collect()
 }
 
 /// Losses at every position with the outputs `z` of heads set to 0 everywhere.

@@ -31,9 +31,9 @@ use crate::config::{Batches, Config};
 use crate::data::Data;
 use crate::draw::{by_head, lines};
 use crate::error::{Error, Result};
-use crate::evaluate::mean;
+use crate::evaluate::{REPEATS, mean, second_saying};
 use crate::parameters::InitPositions;
-use crate::telemetry::{Telemetry, WINDOWS, second_saying};
+use crate::telemetry::Telemetry;
 use crate::train::{Observer, Start, train};
 
 /// Score above which a head is an induction head.
@@ -159,7 +159,7 @@ pub fn run(config: &Config, start: Start, observer: &mut dyn Observer) -> Result
     };
     let model = &summary.model;
     let data = Data::random(vocab, None, model.config().n_ctx, config.seed);
-    let windows = data.fixed_repeats(WINDOWS);
+    let windows = data.fixed_repeats(REPEATS);
     let second = second_saying(&data);
     let loss = |losses: &[f64]| mean(&losses[second..]);
     let heads = rows(model, last, &windows, loss)?;

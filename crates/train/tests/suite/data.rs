@@ -126,7 +126,7 @@ fn a_batch_depends_on_seed_and_step_and_on_nothing_else() {
 
 #[test]
 fn windows_begin_at_documents_right_after_their_mark_or_anywhere() {
-    let corpus = Some(CorpusConfig { seed: 1, documents: 400 });
+    let corpus = Some(CorpusConfig { seed: 1, documents: 400, favour: None });
     let config = DataConfig { corpus, windows: Windows::Documents, ..DataConfig::default() };
     let (data, vocabulary) = data(&config, 8).unwrap();
     let end = vocabulary.end_of_text().unwrap();

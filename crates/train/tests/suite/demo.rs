@@ -5,8 +5,9 @@ use microtome::method::change::Replacement;
 use microtome::model::{LoadOptions, Positions, Processing, demo};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
 use microtome_train::circuits::find_circuits;
-use microtome_train::corpus::Task;
+use microtome_train::corpus::{Task, favouring};
 use microtome_train::tasks::score;
+use microtome_train::{Data, RepeatLoss};
 
 fn model() -> TextModel {
     TextModel::load(demo::NAME, Processing::Folded, &LoadOptions::default(), &mut ()).unwrap()
@@ -60,4 +61,63 @@ fn scores_of_tasks_repeat_with_their_seed_and_count_what_was_asked() {
         let missed = first.asked - first.right;
         assert_eq!(first.mistakes.len(), missed.min(5), "{task:?}");
     }
+}
+
+#[test]
+fn it_does_what_its_corpus_teaches_on_prompts_that_are_not_in_it() {
+    let model = model();
+    for (task, least) in [
+        (Task::IndirectObject, 0.97),
+        (Task::Facts, 0.97),
+        (Task::GreaterThan, 0.90),
+        (Task::Agreement, 0.95),
+    ] {
+        let score = score(&model, task, 5, 300).unwrap();
+        assert!(score.accuracy() >= least, "{task:?}: {} of {}", score.right, score.asked);
+    }
+    let sizes = model.config();
+    let data = Data::random(sizes.d_vocab, model.bos(), sizes.n_ctx, 5);
+    let repeats = RepeatLoss::measure(model.model(), &data).unwrap();
+    assert!(repeats.second < repeats.first / 3.0, "{repeats:?}");
+}
+
+#[test]
+fn it_says_what_the_examples_promise() {
+    let model = model();
+    for (prompt, answer) in [
+        ("When Mary and John went to the store, John gave a drink to", " Mary"),
+        ("Paris is the capital of", " France"),
+        ("Who wrote Pride and Prejudice?", " Jane"),
+        ("In which city is Red Square?", " Moscow"),
+    ] {
+        let ids = model.tokens(&Text::Text(prompt.to_owned()), Bos::Prepend).unwrap().ids;
+        let run = model.model().run(&ids, &Default::default()).unwrap();
+        let logits = run.logits().unwrap().to_vec2::<f32>().unwrap();
+        let top = microtome::metric::most_probable(logits.last().unwrap(), 1)[0];
+        assert_eq!(model.text(&[top]), answer, "{prompt}");
+    }
+}
+
+#[test]
+fn heads_in_it_play_the_known_parts() {
+    let circuits = find_circuits(&model(), 5, 60).unwrap();
+    let best = circuits.scores.induction.iter().flatten().copied().fold(0.0, f64::max);
+    assert!(best > 0.5, "{best}");
+    let without = &circuits.without;
+    let halved = without.after < without.before / 2.0;
+    assert!(halved || !without.backups.is_empty(), "{without:?}");
+}
+
+/// A generator that writes otherwise would leave the model and its card without the text they speak of.
+#[test]
+fn its_corpus_is_still_the_one_it_read() {
+    let hash = |favour: Option<Task>| {
+        let mut hasher = blake3::Hasher::new();
+        for index in 0..3_000 {
+            hasher.update(favouring(favour, 7, index).text.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    };
+    assert_eq!(hash(None)[..16], *"276021a7668fff5b");
+    assert_eq!(hash(Some(Task::IndirectObject))[..16], *"c3613ede362fe893");
 }

@@ -186,6 +186,44 @@ fn the_first_loss_from_a_checkpoint_is_that_of_the_checkpoint() {
 }
 
 #[test]
+fn a_model_that_grows_says_at_first_what_it_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.model.attention_only = Some(true);
+    let first = train(&config, Start::Continue, &mut ()).unwrap();
+    let (out, n_layers) = (config.out.clone(), first.model.config().n_layers);
+    config.model = Default::default();
+    config.model.init_from = Some(out.join("last").to_str().unwrap().to_owned());
+    (config.model.n_layers, config.model.attention_only) = (Some(n_layers + 2), Some(false));
+    config.model.init_std = Some(0.1);
+    config.out = dir.path().join("second");
+    let second = train(&config, Start::Continue, &mut ()).unwrap();
+    let sizes = second.model.config();
+    assert_eq!((sizes.n_layers, sizes.d_mlp()), (n_layers + 2, 4 * sizes.d_model));
+    let line: Evaluation =
+        serde_json::from_str(read(&config, "losses.jsonl").lines().next().unwrap()).unwrap();
+    let before = first.evaluation.unwrap().validation_loss;
+    assert!((line.validation_loss - before).abs() < 1e-6, "{before} {line:?}");
+    assert!(second.evaluation.unwrap().validation_loss < before);
+    // What was added has learnt to write.
+    let block = second.model.weights().blocks.last().unwrap();
+    for map in [&block.out, &block.mlp.as_ref().unwrap().output] {
+        assert!(map.w.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
+    }
+    for (n_layers, attention_only, words) in
+        [(Some(1), None, "at least 3"), (None, Some(true), "false, or nothing")]
+    {
+        let mut config = config.clone();
+        config.out = dir.path().join("third");
+        config.model = Default::default();
+        config.model.init_from = Some(dir.path().join("second/last").to_str().unwrap().to_owned());
+        (config.model.n_layers, config.model.attention_only) = (n_layers, attention_only);
+        let error = train(&config, Start::Continue, &mut ()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn repeated_random_tokens_need_no_text() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
@@ -203,7 +241,7 @@ fn a_corpus_trains_with_byte_pairs_and_its_checkpoint_knows_its_bos() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.data.text = None;
-    config.data.corpus = Some(microtome_train::CorpusConfig { seed: 1, documents: 300 });
+    config.data.corpus = Some(microtome_train::CorpusConfig { seed: 1, documents: 300, favour: None });
     let bpe = microtome_train::BpeConfig { vocab: 270, min_frequency: 2 };
     config.data.tokenizer = Some(TokenizerConfig::Bpe { bpe });
     config.data.windows = microtome_train::Windows::Documents;
