@@ -83,9 +83,18 @@ pub(crate) fn new_model(config: &Config, d_vocab: usize) -> Result<Beginning> {
 ///
 /// # Errors
 /// [`Error::Setting`] where a size is asked for that it does not have and cannot be given.
-pub(crate) fn from_checkpoint(config: &Config, mut sizes: Sizes, mut weights: Weights) -> Result<Beginning> {
+pub(crate) fn from_checkpoint(
+    config: &Config,
+    resumes: bool,
+    mut sizes: Sizes,
+    mut weights: Weights,
+) -> Result<Beginning> {
     let model = &config.model;
     let larger = grown(config, &sizes)?;
+    if !resumes && larger == sizes && model.init_std.is_some() {
+        let expected = "nothing, since nothing is added to the checkpoint";
+        return Err(Error::setting("model.init_std", "given", expected));
+    }
     if larger != sizes {
         weights = grown_weights(weights, &larger, config.seed, model.init().std)?;
         sizes = larger;

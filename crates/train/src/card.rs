@@ -135,11 +135,12 @@ impl Card {
         for (kind, to, scores) in kinds {
             writeln!(out, "| {kind} | {to} | {} |", strongest(model, scores))?;
         }
-        writeln!(out, "\n### Name movers\n")?;
+        writeln!(out, "\n### Heads that write the name\n")?;
         writeln!(
             out,
             "What a head writes of the logit difference receiver - subject at the last position (direct logit \
-             attribution), and its attention from there:\n"
+             attribution), and its attention from there. A name mover does both; a head that writes without attending \
+             to a name has what it writes from elsewhere:\n"
         )?;
         writeln!(out, "| head | writes | attention to the receiver | to the subject |\n|---|---|---|---|")?;
         for mover in name_movers.iter().take(6).chain(name_movers.iter().rev().take(2).rev()) {

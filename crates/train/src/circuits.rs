@@ -2,21 +2,22 @@
 //!
 //! - Previous-token, duplicate-token and induction heads: attention on random tokens that come twice
 //!   ([`head_scores`](microtome::method::head_scores), Olsson et al. 2022).
-//! - Name movers: heads that write the name of the receiver, and not the subject's, at the end of an
-//!   indirect-object prompt: direct logit attribution of the logit difference, mean over prompts (Wang et
-//!   al. 2022). Beside it stands their attention from the last position to the receiver and to the
-//!   subject. The strongest are ablated together, and heads that write more of the difference then than
-//!   before are their backups.
+//! - Heads that write the name of the receiver, and not the subject's, at the end of an indirect-object
+//!   prompt: direct logit attribution of the logit difference, mean over prompts. Beside it stands their
+//!   attention from the last position to the receiver and to the subject: the name movers of Wang et al. 2022
+//!   are those that also attend to the receiver, and others pass on what was settled before. The three
+//!   that write most are ablated together; heads that write more of the difference then than before are
+//!   their backups.
 //! - Components facts depend on: those whose ablation costs most of the difference between the answer and
 //!   another of its kind.
 //!
 //! An ablated component is set to 0 at all positions, and the weights are folded.
 
-use microtome::method::ablate::{Ablate, Targets};
+use microtome::method::ablate::{Ablate, Targets, zeroed};
 use microtome::method::attribution::direct_attribution;
 use microtome::method::change::Replacement;
 use microtome::method::head_scores::HeadScores;
-use microtome::model::{Change, Edit, Positions, RunOptions, Site};
+use microtome::model::{Edit, Positions, RunOptions, Site};
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Text, TextModel};
 
 use crate::corpus::{Task, TestPrompt, held_out};
@@ -171,11 +172,7 @@ fn without(
     whole: &Written,
     heads: Vec<Component>,
 ) -> Result<NameMoversAblated> {
-    let edit = |part: &Component| match *part {
-        Component::Head { layer, head } => Some(Edit::new(Site::Z.at(layer), Change::Zero).units([head])),
-        _ => None,
-    };
-    let edits: Vec<Edit> = heads.iter().filter_map(edit).collect();
+    let edits: Vec<Edit> = heads.iter().copied().map(zeroed).collect();
     let cut = written(model, prompts, &edits)?;
     let wrote = whole.heads.iter().zip(&cut.heads);
     let mut backups: Vec<(Component, f64, f64)> = Component::heads(model.config())

@@ -44,8 +44,8 @@ pub enum InitUnembed {
     #[default]
     Normal,
     /// The embedding turned, its dimensions shifted by half of them: one linear map leads from a token's
-    /// embedding to its logit whatever the token, so that a head that learns to copy some tokens copies all.
-    /// Not shifted, that map would be the residual stream itself and every token predict itself.
+    /// embedding to its logit whatever the token, so that copying need not be learnt token by token. Not
+    /// shifted, that map would be the residual stream itself and every token predict itself.
     Shifted,
 }
 

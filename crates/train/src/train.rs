@@ -208,7 +208,7 @@ impl Run {
             (None, None) => config.data.vocab.unwrap_or_default(),
         };
         let beginning = match loaded {
-            Some(loaded) => from_checkpoint(&config, loaded.config, loaded.weights)?,
+            Some(loaded) => from_checkpoint(&config, resumes, loaded.config, loaded.weights)?,
             None => new_model(&config, n_vocab)?,
         };
         let Beginning { sizes, weights, ties } = beginning;

@@ -4,7 +4,7 @@
 //! run. The effect is `edited - original`, so a component the answer needs has a negative effect on
 //! the answer's probability.
 
-use microtome_model::{Edit, Hook, Positions, Site};
+use microtome_model::{Change, Edit, Hook, Positions, Site};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Replacement, Sources};
@@ -170,21 +170,36 @@ impl Ablate {
 
 /// Where a component is cut.
 pub(crate) fn hook_of(part: Component, with: &Replacement) -> Result<Hook> {
-    Ok(match (part, with.is_pattern()) {
-        (Component::Head { layer, .. }, false) => Site::Z.at(layer),
-        (Component::Head { layer, .. } | Component::Attention { layer }, true) => Site::Pattern.at(layer),
-        (Component::Attention { layer }, false) => Site::AttnOut.at(layer),
-        (Component::Mlp { layer }, false) => Site::MlpOut.at(layer),
-        (Component::Neuron { layer, .. }, false) => Site::MlpPost.at(layer),
-        (part, true) => {
-            return Err(Error::NotForComponent { change: with.name(), component: part.to_string() });
-        }
-    })
+    match (part, with.is_pattern()) {
+        (part, false) => Ok(output_of(part)),
+        (Component::Head { layer, .. } | Component::Attention { layer }, true) => Ok(Site::Pattern.at(layer)),
+        (part, true) => Err(Error::NotForComponent { change: with.name(), component: part.to_string() }),
+    }
+}
+
+/// Where a component's output stands.
+fn output_of(part: Component) -> Hook {
+    match part {
+        Component::Head { layer, .. } => Site::Z.at(layer),
+        Component::Attention { layer } => Site::AttnOut.at(layer),
+        Component::Mlp { layer } => Site::MlpOut.at(layer),
+        Component::Neuron { layer, .. } => Site::MlpPost.at(layer),
+    }
+}
+
+/// The edit that sets a component's output to 0 at every position: a head's `z`, a layer's attention or MLP
+/// output, a neuron's activation.
+pub fn zeroed(part: Component) -> Edit {
+    only(part, Edit::new(output_of(part), Change::Zero))
 }
 
 /// The edit that cuts a component at `hook`.
 pub(crate) fn edit_of(part: Component, hook: Hook, sources: &Sources, with: &Replacement, seed: u64) -> Edit {
-    let edit = Edit::new(hook, sources.change(with, hook, seed));
+    only(part, Edit::new(hook, sources.change(with, hook, seed)))
+}
+
+/// An edit of a component's hook, kept to the component.
+fn only(part: Component, edit: Edit) -> Edit {
     match part {
         Component::Head { head, .. } => edit.units([head]),
         Component::Neuron { neuron, .. } => edit.units([neuron]),

@@ -1,7 +1,8 @@
 //! The heads of a trained model: what each attends to, and the loss without it.
 
 use microtome::Component;
-use microtome_model::{Change, Edit, Model, Site};
+use microtome::method::ablate::zeroed;
+use microtome_model::{Edit, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -74,10 +75,9 @@ pub(super) fn rows(
     loss: impl Fn(&[f64]) -> f64,
 ) -> Result<Vec<HeadRow>> {
     let whole = loss(&edited_losses_by_position(model, windows, &[])?);
-    let scores = [&scores.previous, &scores.duplicate, &scores.induction];
-    let row = |(i, head): (usize, Component)| {
-        let [previous, duplicate, induction] =
-            scores.map(|all| *all.iter().flatten().nth(i).unwrap_or(&f64::NAN));
+    let previous = scores.previous.iter().flatten().copied();
+    let others = scores.duplicate.iter().flatten().copied().zip(scores.induction.iter().flatten().copied());
+    let row = |(head, (previous, (duplicate, induction))): (Component, (f64, (f64, f64)))| {
         let loss_without = loss(&losses_without(model, windows, &[head])?);
         Ok(HeadRow {
             head,
@@ -89,7 +89,7 @@ pub(super) fn rows(
             change: loss_without - whole,
         })
     };
-    Component::heads(model.config()).enumerate().map(row).collect()
+    Component::heads(model.config()).zip(previous.zip(others)).map(row).collect()
 }
 
 /// Losses at every position with the outputs `z` of heads set to 0 everywhere.
@@ -97,11 +97,7 @@ pub(super) fn rows(
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) for a head that does not exist.
 pub(super) fn losses_without(model: &Model, windows: &[Vec<u32>], heads: &[Component]) -> Result<Vec<f64>> {
-    let edit = |component: &Component| match *component {
-        Component::Head { layer, head } => Some(Edit::new(Site::Z.at(layer), Change::Zero).units([head])),
-        _ => None,
-    };
-    let edits: Vec<Edit> = heads.iter().filter_map(edit).collect();
+    let edits: Vec<Edit> = heads.iter().copied().map(zeroed).collect();
     edited_losses_by_position(model, windows, &edits)
 }
 

@@ -82,7 +82,7 @@ fn it_does_what_its_corpus_teaches_on_prompts_that_are_not_in_it() {
 }
 
 #[test]
-fn it_says_what_the_examples_promise() {
+fn it_completes_examples_of_names_and_facts() {
     let model = model();
     for (prompt, answer) in [
         ("When Mary and John went to the store, John gave a drink to", " Mary"),
@@ -104,8 +104,7 @@ fn heads_in_it_play_the_known_parts() {
     let best = circuits.scores.induction.iter().flatten().copied().fold(0.0, f64::max);
     assert!(best > 0.5, "{best}");
     let without = &circuits.without;
-    let halved = without.after < without.before / 2.0;
-    assert!(halved || !without.backups.is_empty(), "{without:?}");
+    assert!(without.before > 3.0 && without.after < without.before / 2.0, "{without:?}");
 }
 
 /// A generator that writes otherwise would leave the model and its card without the text they speak of.
