@@ -43,6 +43,9 @@ pub struct Args {
     /// Positions at which they are cut: all, last, 3,5 or 4.. (queries, for patterns)
     #[arg(long, value_parser = positions, default_value = "all", allow_hyphen_values = true)]
     at: Positions,
+    /// A token whose logit is set back to its unedited value before anything is measured
+    #[arg(long, value_name = "TOKEN")]
+    clamp: Option<String>,
     /// The corrupt prompt, which --with resample takes values from
     #[arg(short, long, value_name = "PROMPT")]
     corrupt: Option<String>,
@@ -82,7 +85,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         (true, Sweep::Mlps) => Targets::Mlps,
         (true, Sweep::Neurons) => Targets::Neurons(args.layers.clone()),
     };
-    let ablate = Ablate { targets, with: args.with.replacement(&args.ask)?, at: args.at.clone() };
+    let ablate = Ablate {
+        clamp: args.clamp.as_deref().map(|token| args.ask.answer(token)).transpose()?,
+        targets,
+        with: args.with.replacement(&args.ask)?,
+        at: args.at.clone(),
+    };
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::Ablate(ablate))?;
     answer(&experiment, &args.output)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use microtome::{Experiment, Method};
+use microtome::Experiment;
 
 use crate::args::load;
 use crate::output::{OutputArgs, show};
@@ -24,7 +24,8 @@ pub fn answer(experiment: &Experiment, output: &OutputArgs) -> Result<ExitCode> 
 
 /// Whether the table to be shown, drawn or written will exist.
 fn check_tables(experiment: &Experiment, output: &OutputArgs) -> Result<()> {
-    if let Method::Generate(_) = experiment.method {
+    let measured = experiment.tables_of()?;
+    if measured.is_empty() {
         let asked = [
             ("--show", output.show.is_some()),
             ("--value", output.value),
@@ -37,7 +38,6 @@ fn check_tables(experiment: &Experiment, output: &OutputArgs) -> Result<()> {
         }
         return Ok(());
     }
-    let measured: Vec<&str> = experiment.metrics()?.iter().map(|metric| metric.name()).collect();
     match &output.show {
         Some(metric) if !measured.contains(&metric.as_str()) => {
             bail!(

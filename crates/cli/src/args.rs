@@ -8,7 +8,7 @@ use microtome::method::change::{Per, Replacement};
 use microtome::metric::MetricId;
 use microtome::model::demo::NAME as DEMO;
 use microtome::model::{LoadOptions, Positions, Processing};
-use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
+use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Text, TextModel};
 
 use crate::progress;
 
@@ -89,7 +89,7 @@ impl AskArgs {
         Ok(Text::Ids(text.split(',').map(token_id).collect::<Result<_>>()?))
     }
 
-    fn answer(&self, text: &str) -> Result<Answer> {
+    pub fn answer(&self, text: &str) -> Result<Answer> {
         Ok(if self.ids { Answer::Id(token_id(text)?) } else { Answer::Text(text.to_owned()) })
     }
 
@@ -182,6 +182,14 @@ pub enum With {
 }
 
 impl WithArgs {
+    /// Checks that there is something for it to take the place of.
+    pub fn needs_a_cut(&self, cut: &[Component]) -> Result<()> {
+        if cut.is_empty() && self.with != With::Zero {
+            bail!("--with says what takes the place of what is cut; add --cut, for example --cut 1.3");
+        }
+        Ok(())
+    }
+
     pub fn replacement(&self, ask: &AskArgs) -> Result<Replacement> {
         if self.with != With::Mean && (self.reference.is_some() || self.per_position) {
             bail!("--reference and --per-position say what a mean is taken over; add --with mean");

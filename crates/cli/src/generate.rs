@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use microtome::method::generate::Generate;
 use microtome::{Component, Method};
 
 use crate::answer::answer;
-use crate::args::{AskArgs, ModelArgs, With, WithArgs};
+use crate::args::{AskArgs, ModelArgs, WithArgs};
 use crate::output;
 
 /// Generate text, with and without components
@@ -50,9 +50,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         read_at: None,
         seed: args.seed,
     };
-    if args.cut.is_empty() && args.with.with != With::Zero {
-        bail!("--with says what takes the place of what is cut; add --cut, for example --cut 1.3");
-    }
+    args.with.needs_a_cut(&args.cut)?;
     let generate = Generate {
         max_new_tokens: args.max,
         temperature: args.temperature,

@@ -8,8 +8,11 @@ mod card;
 mod edit;
 mod export;
 mod generate;
+mod heads;
 mod hooks;
+mod importance;
 mod info;
+mod lens;
 mod measure;
 mod metrics;
 mod output;
@@ -17,13 +20,14 @@ mod patch;
 mod progress;
 mod replay;
 mod run;
+mod serve;
 mod study;
 mod tokens;
 mod train;
 mod verify;
 mod whole_file;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 /// Large activations come and go by the thousand; this allocator keeps their pages instead of giving
 /// them back to the system and faulting them in again.
@@ -31,6 +35,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A workbench for mechanistic interpretability of GPT-2-family transformers.
+///
+/// Without a subcommand it opens the workbench in the browser: `microtome serve`.
 ///
 /// Models are demo (inside this program, and the default), a directory or checkpoint file (Hugging Face,
 /// nanoGPT, TransformerLens), or a Hugging Face id such as gpt2. Heads are written 8.11 or L8H11, MLPs m3,
@@ -44,6 +50,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Info(info::Args),
     Hooks(hooks::Args),
     Tokens(tokens::Args),
@@ -52,6 +59,9 @@ enum Command {
     Patch(patch::Args),
     Edit(edit::Args),
     Generate(generate::Args),
+    Lens(lens::Args),
+    Importance(importance::Args),
+    Heads(heads::Args),
     Activations(activations::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -63,12 +73,9 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    let Some(command) = Cli::parse().command else {
-        // Writing help to a closed pipe is no failure worth telling.
-        let _ = Cli::command().print_long_help();
-        return std::process::ExitCode::SUCCESS;
-    };
+    let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(serve::Args::default()));
     let result = match command {
+        Command::Serve(args) => serve::run(&args),
         Command::Hooks(args) => hooks::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Tokens(args) => tokens::run(&args),
@@ -77,6 +84,9 @@ fn main() -> std::process::ExitCode {
         Command::Patch(args) => patch::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Lens(args) => lens::run(&args),
+        Command::Importance(args) => importance::run(&args),
+        Command::Heads(args) => heads::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use microtome::method::generate::Comparison;
+use microtome::method::logit_lens::LensReadings;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
-use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, RunReport, Table, Tokens};
+use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
 use crate::whole_file::write_whole;
 
@@ -86,7 +88,8 @@ fn write_files(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Re
     if args.svg.is_none() && args.png.is_none() {
         return Ok(());
     }
-    let picture = chosen.context("nothing to draw: this experiment has no table")?.heatmap(&subtitle(record));
+    let picture =
+        chosen.context("nothing to draw: this experiment has no table")?.heatmap(&record.subtitle());
     picture.check()?;
     let svg = picture.to_svg();
     if let Some(file) = &args.svg {
@@ -113,31 +116,16 @@ fn json(record: &Record) -> Result<String> {
 
 /// All tables below each other: a header line before each change of axes.
 fn csv(record: &Record) -> String {
-    let quote = |field: &str| match field.contains([',', '"', '\n']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    };
-    let line = |fields: &[String]| fields.iter().map(|f| quote(f)).collect::<Vec<_>>().join(",") + "\n";
     let mut out = String::new();
     let mut last_header: Option<Vec<String>> = None;
     for table in &record.results.tables {
-        let axes = table.axes.iter().map(|axis| axis.name.clone());
-        let names = ["value", "stderr", "low", "high"].map(str::to_owned);
-        let header: Vec<String> =
-            ["metric", "quantity", "unit"].map(str::to_owned).into_iter().chain(axes).chain(names).collect();
-        if last_header.as_ref() != Some(&header) {
-            out += &line(&header);
-            last_header = Some(header);
+        let header = table.csv_header();
+        let csv = table.csv();
+        match last_header.as_ref() == Some(&header) {
+            true => out.extend(csv.split_inclusive('\n').skip(1)),
+            false => out += &csv,
         }
-        let quantity = match table.quantity {
-            Quantity::Value => "value",
-            Quantity::Change => "change",
-            Quantity::Recovery => "recovery",
-        };
-        for row in table.csv_rows() {
-            let head = [table.metric.clone(), quantity.to_owned(), table.unit.clone()];
-            out += &line(&head.into_iter().chain(row).collect::<Vec<_>>());
-        }
+        last_header = Some(header);
     }
     out
 }
@@ -177,6 +165,12 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
             let _ = writeln!(out, "ablated  {}", indented(&generation.ablated_text));
         }
     }
+    if let Some(lens) = &record.results.lens {
+        lens_text(&mut out, lens);
+    }
+    if let Some(comparison) = record.results.generation.as_ref().and_then(|g| g.comparison.as_ref()) {
+        comparison_text(&mut out, comparison);
+    }
     match chosen {
         Some(table) if table.axes.is_empty() => single(&mut out, record),
         Some(table) => grid(&mut out, table, args),
@@ -197,6 +191,31 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     out
 }
 
+/// What each layer would say at the last position.
+fn lens_text(out: &mut String, lens: &LensReadings) {
+    let _ = writeln!(out, "\nnext token as each layer has it, at the last position");
+    for (layer, positions) in lens.layers.iter().zip(&lens.top) {
+        let top = positions.last().map_or(String::new(), |top| top_line(top));
+        let _ = writeln!(out, "{layer:8} {top}");
+    }
+}
+
+/// How far the cut model is from the whole one.
+fn comparison_text(out: &mut String, comparison: &Comparison) {
+    let Comparison { tokens, kl_mean, perplexity_control, perplexity_ablated, top1_changed, l2_resid } =
+        comparison;
+    let _ = writeln!(
+        out,
+        "\ncut against whole, both on the control text ({tokens} tokens, means over positions)"
+    );
+    let _ = writeln!(out, "KL(whole || cut)        {} nats", number(*kl_mean));
+    let change = signed(perplexity_ablated - perplexity_control);
+    let ends = format!("{} to {}", number(*perplexity_control), number(*perplexity_ablated));
+    let _ = writeln!(out, "perplexity              {ends}, {change}");
+    let _ = writeln!(out, "top-1 changed           {:.1} %", 100.0 * top1_changed);
+    let _ = writeln!(out, "L2 of last resid_post   {}", number(*l2_resid));
+}
+
 /// `1 run`, `144 runs`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -213,37 +232,13 @@ pub fn model_line(record: &Record) -> String {
     let config = &model.config;
     format!(
         "{} · {} layers x {} heads, {} wide · {} weights · BOS {}",
-        short_name(&model.about.model),
+        model.about.short_name(),
         config.n_layers,
         config.n_heads,
         config.d_model,
         model.weights.name(),
         model.bos
     )
-}
-
-fn subtitle(record: &Record) -> String {
-    let prompt = match &record.results.prompts[..] {
-        [one] => one.clean.labels.concat().replace('\n', "⏎"),
-        many => format!("{} prompts", many.len()),
-    };
-    let mut prompt: String = prompt;
-    if prompt.chars().count() > 72 {
-        prompt = format!(
-            "…{}",
-            prompt.chars().rev().take(71).collect::<Vec<_>>().into_iter().rev().collect::<String>()
-        );
-    }
-    format!("{prompt} · {} · {} weights", short_name(&record.model.about.model), record.model.weights.name())
-}
-
-/// The last part of a path, with its folder where the file name says nothing.
-fn short_name(model: &str) -> &str {
-    let parts: Vec<&str> = model.trim_end_matches('/').rsplitn(3, '/').collect();
-    match parts[..] {
-        ["ckpt.pt" | "model.safetensors", folder, ..] => folder,
-        _ => parts[0],
-    }
 }
 
 fn prompt_text(out: &mut String, prompt: &PromptReport) {
@@ -258,7 +253,7 @@ fn prompt_text(out: &mut String, prompt: &PromptReport) {
     }
     for run in &prompt.runs {
         let _ = writeln!(out, "{:8} {}", run.name, metrics_line(&run.metrics));
-        let _ = writeln!(out, "         next: {}", top_line(run));
+        let _ = writeln!(out, "         next: {}", top_line(&run.top));
     }
 }
 
@@ -284,9 +279,9 @@ fn metrics_line(metrics: &[MetricValue]) -> String {
     metrics.iter().map(one).collect::<Vec<_>>().join("  ")
 }
 
-fn top_line(run: &RunReport) -> String {
-    let one = |top: &microtome::TokenProb| format!("[{}] {:.1}%", visible(&top.token), 100.0 * top.prob);
-    run.top.iter().take(5).map(one).collect::<Vec<_>>().join("  ")
+fn top_line(top: &[TokenProb]) -> String {
+    let one = |top: &TokenProb| format!("[{}] {:.1}%", visible(&top.token), 100.0 * top.prob);
+    top.iter().take(5).map(one).collect::<Vec<_>>().join("  ")
 }
 
 /// All numbers of a single edited run, side by side.

@@ -48,7 +48,8 @@ pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>
         }
     };
     let memory_budget = memory_mib.map_or(DEFAULT_BUDGET, |mib| mib.saturating_mul(1 << 20));
-    let record = experiment.run(model, &mut Watch { cancel: &STOP, progress: &mut progress, memory_budget });
+    let record = experiment
+        .run(model, &mut Watch { cancel: &STOP, progress: &mut progress, partial: None, memory_budget });
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

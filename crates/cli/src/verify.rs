@@ -25,7 +25,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let model = load(&args.model, Processing::Folded)?;
     let never = AtomicBool::new(false);
-    let mut watch = Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: DEFAULT_BUDGET };
+    let mut watch =
+        Watch { cancel: &never, progress: &mut |_, _| {}, partial: None, memory_budget: DEFAULT_BUDGET };
     let figures = verify(&model, &mut watch).with_context(|| {
         format!("the figures are for GPT-2 small; `{}` cannot run their experiments", args.model)
     })?;

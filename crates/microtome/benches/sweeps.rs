@@ -92,7 +92,7 @@ fn experiment(method: Method, len: usize) -> Experiment {
 }
 
 fn heads(at: Positions) -> Method {
-    Method::Ablate(Ablate { targets: Targets::Heads, with: Replacement::Zero, at })
+    Method::Ablate(Ablate { clamp: None, targets: Targets::Heads, with: Replacement::Zero, at })
 }
 
 #[divan::bench(args = [6, 16, 64], sample_count = 5, sample_size = 1)]

@@ -124,6 +124,28 @@ impl<'de> Deserialize<'de> for Component {
     }
 }
 
+#[cfg(feature = "openapi")]
+mod schema {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+    use utoipa::openapi::{RefOr, Schema};
+
+    use super::Component;
+
+    impl utoipa::PartialSchema for Component {
+        fn schema() -> RefOr<Schema> {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .examples(["L8H11", "8.11", "a8", "m8", "L8N120"])
+                .description(Some(
+                    "A part of the model: head L8H11 or 8.11, attention layer a8, MLP m8, neuron L8N120.",
+                ))
+                .into()
+        }
+    }
+
+    impl utoipa::ToSchema for Component {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

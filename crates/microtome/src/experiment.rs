@@ -10,13 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::measure::Subject;
-use crate::method::{ablate::Ablate, edit::EditRun, generate::Generate, measure, patch::Patch};
+use crate::method::generate::GeneratedToken;
+use crate::method::{
+    ablate::Ablate, edit::EditRun, generate::Generate, head_scores::HeadScoring, importance::Importance,
+    logit_lens::LogitLens, logit_lens::TOP1_PROB, measure, patch::Patch,
+};
 use crate::metric::{MetricId, Needs};
-use crate::record::{Record, Results};
+use crate::record::{Record, Results, Table};
 use crate::text_model::{Answer, Bos, Text, TextModel, Tokens};
 
 /// A question about a model, complete enough to be asked again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// A path or a Hugging Face id.
@@ -44,6 +49,7 @@ pub struct Experiment {
 
 /// A prompt with what should, and should not, follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Prompt {
     /// The prompt; of a pair, the clean one.
@@ -61,6 +67,7 @@ pub struct Prompt {
 
 /// What is done with the prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Nothing: metrics of the prompts as they are.
@@ -73,6 +80,12 @@ pub enum Method {
     Edit(EditRun),
     /// Text is generated, with and without components.
     Generate(Generate),
+    /// The residual stream is read as logits at every layer and position.
+    LogitLens(LogitLens),
+    /// Every head gets one number: how much it matters for this prompt.
+    Importance(Importance),
+    /// Every head's attention on random tokens that come twice.
+    HeadScores(HeadScoring),
 }
 
 /// How a run is watched and bounded.
@@ -81,8 +94,37 @@ pub struct Watch<'a> {
     pub cancel: &'a AtomicBool,
     /// Told how many runs are done, of how many.
     pub progress: &'a mut dyn FnMut(usize, usize),
+    /// Told what is known before the end; `None` where nobody looks.
+    pub partial: Option<&'a mut dyn FnMut(Partial)>,
     /// About how many bytes of activations may be held at once.
     pub memory_budget: usize,
+}
+
+/// What is known before an experiment has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Partial {
+    /// The tables so far, `None` where a cell is not finished. Of several prompts: over those finished.
+    Tables(Vec<Table>),
+    /// The next token of a text; those of the prompt come together at first.
+    Token {
+        /// Which text.
+        stream: TextStream,
+        /// Its place in the text, counted from 0.
+        index: usize,
+        /// The token.
+        token: GeneratedToken,
+    },
+}
+
+/// One of the texts of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TextStream {
+    /// Without any change.
+    Control,
+    /// With components cut.
+    Ablated,
 }
 
 impl Experiment {
@@ -104,12 +146,17 @@ impl Experiment {
         let never = AtomicBool::new(false);
         self.run(
             model,
-            &mut Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: DEFAULT_BUDGET },
+            &mut Watch {
+                cancel: &never,
+                progress: &mut |_, _| {},
+                partial: None,
+                memory_budget: DEFAULT_BUDGET,
+            },
         )
     }
 
     fn results(&self, model: &TextModel, watch: &mut Watch) -> Result<Results> {
-        if self.prompts.is_empty() {
+        if self.prompts.is_empty() && !matches!(self.method, Method::HeadScores(_)) {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
         }
         let (asked, given) = (self.weights.name(), model.model().processing().name());
@@ -122,6 +169,9 @@ impl Experiment {
             Method::Patch(patch) => patch.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),
+            Method::LogitLens(lens) => lens.run(self, model, watch),
+            Method::Importance(importance) => importance.run(self, model, watch),
+            Method::HeadScores(scoring) => scoring.run(self, model, watch),
         }
     }
 
@@ -169,6 +219,23 @@ impl Experiment {
             }
         }
         Ok(self.metrics.clone())
+    }
+
+    /// Names of the metrics its tables will be of; none where it has no tables.
+    ///
+    /// # Errors
+    /// As [`Experiment::metrics`].
+    pub fn tables_of(&self) -> Result<Vec<&'static str>> {
+        let measured = || -> Result<Vec<&'static str>> {
+            Ok(self.metrics()?.iter().map(|metric| metric.name()).collect())
+        };
+        Ok(match &self.method {
+            Method::Generate(_) => vec![],
+            Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
+            Method::Importance(importance) => vec![importance.by.metric()],
+            Method::LogitLens(_) => std::iter::once(TOP1_PROB).chain(measured()?).collect(),
+            _ => measured()?,
+        })
     }
 
     /// Every prompt in tokens.
@@ -225,6 +292,11 @@ pub(crate) struct Case {
 impl Case {
     /// These tokens (the prompt's, or its corrupt one's) with the prompt's answers.
     pub fn subject(&self, tokens: &Tokens) -> Subject {
-        Subject { tokens: tokens.ids.clone(), answers: self.answers.clone(), wrong: self.wrong.clone() }
+        Subject {
+            tokens: tokens.ids.clone(),
+            answers: self.answers.clone(),
+            wrong: self.wrong.clone(),
+            clamp: None,
+        }
     }
 }

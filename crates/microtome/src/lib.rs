@@ -33,7 +33,7 @@
 //!         answers: vec![Answer::Id(5)],
 //!         wrong_answers: vec![],
 //!     }],
-//!     method: Method::Ablate(Ablate { targets: Targets::Heads, with: Replacement::Zero, at: Positions::All }),
+//!     method: Method::Ablate(Ablate { clamp: None, targets: Targets::Heads, with: Replacement::Zero, at: Positions::All }),
 //!     metrics: vec!["prob".parse()?],
 //!     read_at: None,
 //!     seed: 0,
@@ -51,6 +51,7 @@
 mod check;
 mod component;
 mod error;
+pub mod examples;
 mod experiment;
 mod measure;
 pub mod method;
@@ -66,7 +67,7 @@ pub mod whole_file;
 pub use check::{ProcessingCheck, check_processing};
 pub use component::Component;
 pub use error::{Error, Result};
-pub use experiment::{DEFAULT_BUDGET, Experiment, Method, Prompt, Watch};
+pub use experiment::{DEFAULT_BUDGET, Experiment, Method, Partial, Prompt, TextStream, Watch};
 pub use microtome_model as model;
 pub use pairs::read_pairs;
 pub use record::{

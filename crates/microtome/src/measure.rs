@@ -10,7 +10,6 @@ use microtome_model::{Lane, LaneEvent, LaneOptions, LaneRun, Model, Positions, T
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::experiment::Watch;
 use crate::metric::{Compares, MetricId, Over, Row, log_sum_exp, most_probable};
 
 /// A prompt whose lanes are measured.
@@ -19,6 +18,8 @@ pub(crate) struct Subject {
     pub tokens: Vec<u32>,
     pub answers: Vec<u32>,
     pub wrong: Vec<u32>,
+    /// A token whose logit every lane takes from the unedited run.
+    pub clamp: Option<u32>,
 }
 
 /// What to measure, and where.
@@ -71,18 +72,19 @@ impl Meter {
 
     /// About how much is held of a prompt's unedited run while its lanes are measured.
     pub fn bytes_of(&self, subject: &Subject, d_vocab: usize) -> usize {
-        match (self.compares(), self.read()) {
+        match (self.keeps_logits(subject), self.read()) {
             (true, Positions::All) => subject.tokens.len() * d_vocab * size_of::<f32>(),
             _ => d_vocab * size_of::<f32>(),
         }
     }
 
-    /// Whether a metric compares with the unedited run's logits.
-    fn compares(&self) -> bool {
-        self.metrics.iter().any(|metric| metric.compares() == Compares::Original)
+    /// Whether the unedited run's logits are needed: a metric compares with them, or a token is clamped.
+    fn keeps_logits(&self, subject: &Subject) -> bool {
+        subject.clamp.is_some() || self.metrics.iter().any(|metric| metric.compares() == Compares::Original)
     }
 
-    /// Runs lanes and measures every one. `subjects` are the base prompts.
+    /// Runs lanes and measures every one. `subjects` are the base prompts; `finished` is told what is
+    /// measured so far and how many lanes that is, at the start too.
     ///
     /// # Errors
     /// [`Error::NotFinite`] where a run gives NaN or infinity; what the lanes engine refuses.
@@ -92,7 +94,8 @@ impl Meter {
         subjects: &[Subject],
         lanes: &[Lane],
         keep: KeepTop,
-        watch: &mut Watch,
+        options: &LaneOptions,
+        finished: &mut dyn FnMut(&Measured, usize),
     ) -> Result<(Measured, Work)> {
         for subject in subjects {
             if let Some(pos) = self.read_at {
@@ -116,17 +119,15 @@ impl Meter {
             open: HashMap::new(),
             out: Measured { bases: vec![None; subjects.len()], lanes: vec![None; lanes.len()] },
         };
-        let total = lanes.len();
-        let options = LaneOptions { memory_budget: watch.memory_budget, cancel: Some(watch.cancel) };
-        (watch.progress)(0, total);
-        let work = run.run(&options, |event| -> Result<ControlFlow<()>> {
+        finished(&state.out, 0);
+        let work = run.run(options, |event| -> Result<ControlFlow<()>> {
             match event {
                 LaneEvent::Base { prompt, positions, logits } => state.base(prompt, positions, logits)?,
                 LaneEvent::Rows { rows, logits } => state.rows(rows, logits)?,
                 LaneEvent::Finished { lanes } => {
                     let done = lanes.end;
                     lanes.for_each(|lane| state.finish(lane));
-                    (watch.progress)(done, total);
+                    finished(&state.out, done);
                 }
             }
             Ok(ControlFlow::Continue(()))
@@ -225,7 +226,7 @@ impl Meter {
             values,
             top: top.unwrap_or_default(),
             d_vocab,
-            logits: if self.compares() { rows } else { vec![] },
+            logits: if self.keeps_logits(subject) { rows } else { vec![] },
             log_z,
         })
     }
@@ -291,6 +292,12 @@ impl State<'_> {
                 let prompt = lanes[lane].prompt;
                 let (subject, base) = (&subjects[prompt], &bases[&prompt]);
                 let index = base.index_of[&pos];
+                let clamped = subject.clamp.map(|id| {
+                    let mut row = logits.to_vec();
+                    row[id as usize] = base.logits[index * base.d_vocab + id as usize];
+                    row
+                });
+                let logits = clamped.as_deref().unwrap_or(logits);
                 let log_z = log_sum_exp(logits);
                 if !log_z.is_finite() {
                     return None;

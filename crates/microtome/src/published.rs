@@ -247,6 +247,7 @@ fn scores(model: &TextModel, figures: &mut Vec<Figure>) -> Result<()> {
 
 fn ablation(model: &TextModel, watch: &mut Watch, figures: &mut Vec<Figure>) -> Result<()> {
     let ablate = Ablate {
+        clamp: None,
         targets: Targets::Together(vec![Component::Head { layer: 9, head: 9 }]),
         with: Replacement::Zero,
         at: Positions::All,
@@ -316,7 +317,8 @@ mod tests {
         let tokenizer = Tokenizer::gpt2();
         let model = TextModel::from_model("random", model).unwrap().with_tokenizer(tokenizer);
         let never = std::sync::atomic::AtomicBool::new(false);
-        let mut watch = Watch { cancel: &never, progress: &mut |_, _| {}, memory_budget: 64 << 20 };
+        let mut watch =
+            Watch { cancel: &never, progress: &mut |_, _| {}, partial: None, memory_budget: 64 << 20 };
         let figures = verify(&model, &mut watch).unwrap();
         assert_eq!(figures.len(), 64);
         assert!(figures.iter().all(|figure| figure.found.is_finite()), "{figures:?}");

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::Experiment;
 use crate::method::generate::Generation;
+use crate::method::logit_lens::LensReadings;
 use crate::plot::{AxisLabels, Heatmap, ScaleKind};
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
 
 /// An experiment with its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Record {
     /// The question.
     pub experiment: Experiment,
@@ -28,6 +30,7 @@ pub struct Record {
 
 /// The model an answer is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelReport {
     /// Where it came from.
     pub about: About,
@@ -41,6 +44,7 @@ pub struct ModelReport {
 
 /// Everything a method found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Results {
     /// The prompts in tokens, with the numbers of their unedited runs.
     pub prompts: Vec<PromptReport>,
@@ -50,6 +54,9 @@ pub struct Results {
     /// Generated text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
+    /// What every layer would say at every position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lens: Option<LensReadings>,
     /// What was done, where, and against which baseline, in words; and what a reader must know.
     pub notes: Vec<String>,
     /// Edited runs finished.
@@ -60,6 +67,7 @@ pub struct Results {
 
 /// One prompt and its runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PromptReport {
     /// The prompt.
     pub clean: Tokens,
@@ -76,6 +84,7 @@ pub struct PromptReport {
 
 /// A token with what it is shown as.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenLabel {
     /// Its id.
     pub id: u32,
@@ -85,6 +94,7 @@ pub struct TokenLabel {
 
 /// The numbers of one whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunReport {
     /// Which run.
     pub name: String,
@@ -96,6 +106,7 @@ pub struct RunReport {
 
 /// A metric's value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricValue {
     /// Name of the metric.
     pub metric: String,
@@ -107,6 +118,7 @@ pub struct MetricValue {
 
 /// A token with its probability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenProb {
     /// Its id.
     pub id: u32,
@@ -118,6 +130,7 @@ pub struct TokenProb {
 
 /// Which number of a metric a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// The metric of the edited run.
@@ -130,6 +143,7 @@ pub enum Quantity {
 
 /// Whether a table was measured by intervening or estimated by a derivative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Measured: the edited model was run.
@@ -140,6 +154,7 @@ pub enum Basis {
 
 /// Numbers over one, two or three axes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Table {
     /// Name of the metric.
     pub metric: String,
@@ -165,6 +180,7 @@ pub struct Table {
 
 /// A table's axis.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Axis {
     /// `layer`, `head`, `position`, `neuron`.
     pub name: String,
@@ -231,6 +247,22 @@ impl Record {
         let comparison = Comparison { extent, tolerance };
         comparison.compare("results", &value(&self.results), &value(&other.results), &mut found);
         found
+    }
+
+    /// What a picture of it says under its title: the prompt, the model, the weights.
+    pub fn subtitle(&self) -> String {
+        const LONGEST: usize = 72;
+        let prompt = match &self.results.prompts[..] {
+            [] => String::new(),
+            [one] => one.clean.labels.concat().replace('\n', "⏎") + " · ",
+            many => format!("{} prompts · ", many.len()),
+        };
+        let over = prompt.chars().count().saturating_sub(LONGEST);
+        let prompt = match over {
+            0 => prompt,
+            _ => std::iter::once('…').chain(prompt.chars().skip(over + 1)).collect(),
+        };
+        format!("{prompt}{} · {} weights", self.model.about.short_name(), self.model.weights.name())
     }
 
     /// Of every whole run (`clean`, `corrupt`, ..), the mean of each metric over the prompts.
@@ -367,7 +399,27 @@ impl Table {
         }
     }
 
-    /// The table as CSV, one line per cell: the axes, the value, and how sure it is.
+    /// The first line of its CSV.
+    pub fn csv_header(&self) -> Vec<String> {
+        let axes = self.axes.iter().map(|axis| axis.name.clone());
+        let numbers = ["value", "stderr", "low", "high"].map(str::to_owned);
+        let names = ["metric", "quantity", "unit"].map(str::to_owned);
+        names.into_iter().chain(axes).chain(numbers).collect()
+    }
+
+    /// The table as CSV with its header, one line per cell: the metric, the axes, the value, and how sure it is.
+    pub fn csv(&self) -> String {
+        let quantity = match self.quantity {
+            Quantity::Value => "value",
+            Quantity::Change => "change",
+            Quantity::Recovery => "recovery",
+        };
+        let head = [self.metric.clone(), quantity.to_owned(), self.unit.clone()];
+        let rows = self.csv_rows().into_iter().map(|row| head.iter().cloned().chain(row).collect());
+        std::iter::once(self.csv_header()).chain(rows).map(|fields: Vec<String>| csv_line(&fields)).collect()
+    }
+
+    /// One row per cell: the axes, the value, and how sure it is.
     pub fn csv_rows(&self) -> Vec<Vec<String>> {
         let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         (0..self.values.len())
@@ -386,4 +438,13 @@ impl Table {
             })
             .collect()
     }
+}
+
+/// Fields with commas, quotes or line breaks are quoted.
+fn csv_line(fields: &[String]) -> String {
+    let quote = |field: &String| match field.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.clone(),
+    };
+    fields.iter().map(quote).collect::<Vec<_>>().join(",") + "\n"
 }

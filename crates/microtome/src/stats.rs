@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How sure a mean over prompts is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Spread {
     /// Standard error of the mean (sample standard deviation over the root of the count).
     pub stderr: f64,

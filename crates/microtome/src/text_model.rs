@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// A prompt as a person gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "expected text, or a list of token ids")]
 pub enum Text {
     /// Text, to be tokenized, with BOS in front unless the experiment says otherwise.
@@ -19,6 +20,7 @@ pub enum Text {
 
 /// An answer as a person gives it: one token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "expected the text of a token, or its id")]
 pub enum Answer {
     /// Text that must be exactly one token, leading space included.
@@ -29,6 +31,7 @@ pub enum Answer {
 
 /// Whether the beginning-of-sequence token stands in front of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Bos {
     /// It is prepended to text, where the tokenizer has one.
@@ -40,6 +43,7 @@ pub enum Bos {
 
 /// Tokens with the labels they are shown by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tokens {
     /// Ids.
     pub ids: Vec<u32>,
@@ -51,6 +55,7 @@ pub struct Tokens {
 
 /// Where a model came from and how it was prepared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct About {
     /// The path or id it was asked for by.
     pub model: String,
@@ -66,6 +71,17 @@ pub struct About {
     pub assumptions: Vec<String>,
     /// The files read.
     pub files: Vec<String>,
+}
+
+impl About {
+    /// The last part of a path, with its folder where the file name says nothing.
+    pub fn short_name(&self) -> &str {
+        let parts: Vec<&str> = self.model.trim_end_matches('/').rsplitn(3, '/').collect();
+        match parts[..] {
+            ["ckpt.pt" | "model.safetensors", folder, ..] => folder,
+            _ => parts[0],
+        }
+    }
 }
 
 /// A model that reads text.
@@ -165,16 +181,7 @@ impl TextModel {
     /// [`Error::NoTokenizer`] for text without a tokenizer, [`Error::PromptTooLong`] past the context,
     /// [`Error::Model`] for unknown characters or ids and for an empty prompt.
     pub fn tokens(&self, text: &Text, bos: Bos) -> Result<Tokens> {
-        let (ids, bos_prepended) = match text {
-            Text::Ids(ids) => (ids.clone(), false),
-            Text::Text(text) => {
-                let tokenizer =
-                    self.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer { text: text.clone() })?;
-                let first = self.bos.filter(|_| bos == Bos::Prepend);
-                let ids = tokenizer.encode(text)?;
-                (first.into_iter().chain(ids).collect(), first.is_some())
-            }
-        };
+        let (ids, bos_prepended) = self.encode(text, bos)?;
         let labels: Vec<String> = ids.iter().map(|&id| self.label(id)).collect();
         let n_ctx = self.config().n_ctx;
         if ids.len() > n_ctx {
@@ -182,6 +189,22 @@ impl TextModel {
         }
         self.model.check_tokens(&ids)?;
         Ok(Tokens { ids, labels, bos_prepended })
+    }
+
+    /// The token ids of a text and whether BOS was prepended; unlike [`TextModel::tokens`], however many
+    /// there are.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`] for text without a tokenizer, [`Error::Model`] for unknown characters.
+    pub fn encode(&self, text: &Text, bos: Bos) -> Result<(Vec<u32>, bool)> {
+        let text = match text {
+            Text::Ids(ids) => return Ok((ids.clone(), false)),
+            Text::Text(text) => text,
+        };
+        let tokenizer = self.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer { text: text.clone() })?;
+        let first = self.bos.filter(|_| bos == Bos::Prepend);
+        let ids = tokenizer.encode(text)?;
+        Ok((first.into_iter().chain(ids).collect(), first.is_some()))
     }
 
     /// The one token of an answer. `role` names it in errors: `target`, `wrong answer`.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 
 /// Token positions of a prompt, counted from 0 (BOS included where there is one).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
     /// Every position.
@@ -103,6 +104,7 @@ impl PositionSet {
 
 /// Which heads (at a site with a head axis), neurons (inside an MLP) or dimensions (elsewhere).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Units {
     /// All of them.

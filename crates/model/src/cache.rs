@@ -66,9 +66,19 @@ impl Cache {
 /// # Errors
 /// [`Error::Tensor`] where a tensor cannot be laid out in memory.
 pub fn to_safetensors(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    to_safetensors_with(tensors, &[])
+}
+
+/// The same, with text in the file's metadata under these names.
+///
+/// # Errors
+/// As [`to_safetensors`].
+pub fn to_safetensors_with(tensors: &[(String, Tensor)], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
     let tensors = tensors.iter().map(|(name, tensor)| Ok((name, tensor.contiguous()?)));
     let tensors = tensors.collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None);
+    let notes = metadata.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+    let notes = (!metadata.is_empty()).then_some(notes);
+    let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), notes);
     bytes.map_err(|source| Error::Tensor(source.into()))
 }
 

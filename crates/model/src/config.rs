@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The sizes and choices that define a GPT-2-family transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Config {
     /// Number of transformer blocks.
     pub n_layers: usize,
@@ -29,6 +30,7 @@ pub struct Config {
 
 /// The MLP of every block.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MlpConfig {
     /// Number of neurons.
     pub d_mlp: usize,
@@ -38,6 +40,7 @@ pub struct MlpConfig {
 
 /// The LayerNorm used throughout a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NormConfig {
     /// Added to the variance, inside the square root.
     pub eps: f64,
@@ -45,6 +48,7 @@ pub struct NormConfig {
 
 /// A non-linearity, under the name its configuration file gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x * Phi(x)` by the tanh approximation, GPT-2's `gelu_new`.

@@ -374,6 +374,26 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<S
     known.min_by_key(unlike).map(str::to_owned)
 }
 
+#[cfg(feature = "openapi")]
+mod schema {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+    use utoipa::openapi::{RefOr, Schema};
+
+    use super::Site;
+
+    impl utoipa::PartialSchema for Site {
+        fn schema() -> RefOr<Schema> {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(Site::all().map(Site::short_name)))
+                .description(Some("Which activation, by the short name of its hook point."))
+                .into()
+        }
+    }
+
+    impl utoipa::ToSchema for Site {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ mod weights;
 
 pub use archive::TensorArchive;
 pub use axes::{Positions, Units};
-pub use cache::{Cache, load_safetensors, to_safetensors};
+pub use cache::{Cache, load_safetensors, to_safetensors, to_safetensors_with};
 pub use candle_core::{DType, Device, Error as TensorError, Tensor, Var};
 pub use config::{Activation, Config, MlpConfig, NormConfig};
 pub use edit::{Change, Edit, Value};

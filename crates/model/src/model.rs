@@ -11,6 +11,7 @@ use crate::weights::Weights;
 
 /// How weights are processed before use; every result says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Processing {
     /// TransformerLens's four steps: LayerNorm folded into the next linear map, writing weights

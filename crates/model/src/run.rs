@@ -12,6 +12,7 @@ use crate::edit::{CompiledEdit, Edit};
 use crate::error::{Error, Result};
 use crate::fire::Hooks;
 use crate::hook::Hook;
+use crate::layers::{norm, unembed};
 use crate::model::Model;
 use crate::walk::{Entry, Group, Walk, Walker};
 
@@ -94,6 +95,17 @@ impl Model {
             runs[lane].cache = cache;
         }
         Ok(runs)
+    }
+
+    /// What rows of a residual stream would give as logits if no layer came after: the final LayerNorm and the
+    /// unembedding, `[rows, d_vocab]` from `[rows, d_model]`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the rows do not have the model's width.
+    pub fn logits_from_resid(&self, resid: &Tensor) -> Result<Tensor> {
+        let mut walk = Walk::new(self.config(), self.weights(), &[], vec![], Hooks::default());
+        let input = norm::unhooked(&walk, resid, self.weights().ln_final.as_ref())?;
+        unembed::logits_unhooked(&mut walk, &input)
     }
 
     /// A walk of whole prompts, one lane each, those of equal length in one group.

@@ -215,7 +215,12 @@ fn facts(model: &TextModel, seed: u64, n: usize) -> Result<(Vec<(Component, f64)
             weights: model.model().processing(),
             bos: Bos::Prepend,
             prompts: prompts.clone(),
-            method: Method::Ablate(Ablate { targets, with: Replacement::Zero, at: Positions::All }),
+            method: Method::Ablate(Ablate {
+                clamp: None,
+                targets,
+                with: Replacement::Zero,
+                at: Positions::All,
+            }),
             metrics: vec!["logit_diff".parse()?],
             read_at: None,
             seed,

@@ -46,8 +46,12 @@ const ASK: [&str; 5] = [CLEAN, "-t", " Mary", "-f", " John"];
 fn a_head_sweep_prints_the_record_the_library_gives() {
     let bench = Bench::new();
     for (processing, weights) in [(Processing::Folded, "folded"), (Processing::Raw, "raw")] {
-        let method =
-            Method::Ablate(Ablate { targets: Targets::Heads, with: Replacement::Zero, at: Positions::All });
+        let method = Method::Ablate(Ablate {
+            clamp: None,
+            targets: Targets::Heads,
+            with: Replacement::Zero,
+            at: Positions::All,
+        });
         let expected = experiment(method, processing).run_quietly(&bench.model(processing)).unwrap();
         let found = bench.run_record(&[&["ablate", "--weights", weights], &ASK[..]].concat());
         assert_eq!(found.experiment, expected.experiment);

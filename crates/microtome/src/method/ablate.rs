@@ -8,15 +8,17 @@ use microtome_model::{Change, Edit, Hook, Positions, Site};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Replacement, Sources};
-use super::sweep::{self, Captions};
+use super::sweep::{self, Captions, Cells, Swept};
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
+use crate::measure::Subject;
 use crate::record::{Axis, Results};
-use crate::text_model::TextModel;
+use crate::text_model::{Answer, TextModel};
 
 /// An ablation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ablate {
     /// What is cut.
@@ -26,10 +28,15 @@ pub struct Ablate {
     /// At which positions (queries, for a pattern).
     #[serde(default)]
     pub at: Positions,
+    /// A token whose logit is set back to its value in the unedited run before anything is measured: what
+    /// the other tokens lost or won, this one aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamp: Option<Answer>,
 }
 
 /// What an ablation cuts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Targets {
     /// Every head by itself.
@@ -54,8 +61,11 @@ impl Ablate {
         let (cells, axes) = self.cells(model)?;
         let hooks = self.hooks(&cells)?;
         let cases = experiment.cases(model)?;
+        let clamp = self.clamp.as_ref().map(|clamp| model.answer(clamp, "clamp token")).transpose()?;
         let shared = Sources::shared(&self.with, experiment, model, &hooks)?;
-        let swept = sweep::run(experiment, model, watch, cells.len(), |prompt| {
+        let captions = Captions { axes, done: format!("when {} at {}", self.done(experiment), self.at) };
+        let tables = |swept: &Swept| sweep::change_tables(swept, &captions, experiment.seed);
+        let swept = sweep::run(experiment, model, watch, cells.len(), &tables, |prompt| {
             let case = &cases[prompt];
             let sources = shared.for_prompt(&self.with, experiment, model, (prompt, case), &hooks)?;
             let edits = cells
@@ -67,10 +77,9 @@ impl Ablate {
                         .collect::<Result<_>>()
                 })
                 .collect::<Result<_>>()?;
-            Ok((case.subject(&case.clean), edits))
+            Ok(Cells::of(Subject { clamp, ..case.subject(&case.clean) }, edits))
         })?;
         let together = matches!(self.targets, Targets::Together(_));
-        let captions = Captions { axes, done: format!("when {} at {}", self.done(experiment), self.at) };
         let prompts = swept
             .bases
             .iter()
@@ -81,8 +90,14 @@ impl Ablate {
                 sweep::report(model, &cases[i], None, &swept.metrics, &runs)
             })
             .collect();
-        let notes = vec![format!("{} at {}", self.done(experiment), self.at)];
-        let tables = sweep::change_tables(&swept, &captions, experiment.seed);
+        let mut notes = vec![format!("{} at {}", self.done(experiment), self.at)];
+        if let Some(id) = clamp {
+            let token = model.label(id);
+            notes.push(format!(
+                "the logit of `{token}` is set back to its value in the unedited run before measuring"
+            ));
+        }
+        let tables = tables(&swept);
         Ok(swept.results(experiment, prompts, tables, notes))
     }
 

@@ -12,6 +12,7 @@ use crate::text_model::{Text, TextModel};
 
 /// What takes the place of an activation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Replacement {
     /// 0.
@@ -45,6 +46,7 @@ pub enum Replacement {
 
 /// What a mean is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Per {
     /// All positions of all reference prompts.

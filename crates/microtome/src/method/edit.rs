@@ -4,7 +4,7 @@ use microtome_model::{Change, Edit, Hook, Positions, Units, Value};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Replacement, Sources};
-use super::sweep::{self, Captions};
+use super::sweep::{self, Captions, Cells, Swept};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
 use crate::record::Results;
@@ -12,6 +12,7 @@ use crate::text_model::TextModel;
 
 /// Several edits, made together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EditRun {
     /// The edits, applied in this order where several meet at one hook.
@@ -20,6 +21,7 @@ pub struct EditRun {
 
 /// One edit as data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EditSpec {
     /// A hook's name, or a glob that matches several: `blocks.*.attn.hook_z`.
@@ -36,6 +38,7 @@ pub struct EditSpec {
 
 /// What happens to the selected values, as data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeSpec {
     /// They are replaced.
@@ -71,7 +74,11 @@ impl EditRun {
             };
             placed.push((spec, hooks, sources));
         }
-        let swept = sweep::run(experiment, model, watch, 1, |prompt| {
+        let count = placed.iter().map(|(_, hooks, _)| hooks.len()).sum::<usize>();
+        let done = format!("{count} edit{} made together", if count == 1 { "" } else { "s" });
+        let captions = Captions { axes: vec![], done: format!("with {done}") };
+        let tables = |swept: &Swept| sweep::change_tables(swept, &captions, experiment.seed);
+        let swept = sweep::run(experiment, model, watch, 1, &tables, |prompt| {
             let case = &cases[prompt];
             let mut edits = Vec::new();
             for (spec, hooks, shared) in &placed {
@@ -86,10 +93,8 @@ impl EditRun {
                     edits.push(Edit { hook, units: spec.units.clone(), positions: spec.at.clone(), change });
                 }
             }
-            Ok((case.subject(&case.clean), vec![edits]))
+            Ok(Cells::of(case.subject(&case.clean), vec![edits]))
         })?;
-        let count = placed.iter().map(|(_, hooks, _)| hooks.len()).sum::<usize>();
-        let done = format!("{count} edit{} made together", if count == 1 { "" } else { "s" });
         let prompts = swept
             .bases
             .iter()
@@ -110,9 +115,7 @@ impl EditRun {
             let done = spec.change.describe(experiment);
             notes.push(format!("{}{units}: {done} at {}", names.join(", "), spec.at));
         }
-        let captions = Captions { axes: vec![], done: format!("with {done}") };
-        let tables = sweep::change_tables(&swept, &captions, experiment.seed);
-        Ok(swept.results(experiment, prompts, tables, notes))
+        Ok(swept.results(experiment, prompts, tables(&swept), notes))
     }
 }
 

@@ -6,23 +6,24 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{Edit, Stream, with_rows};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use microtome_model::{DType, Edit, Lane, LaneOptions, RunOptions, Site};
 use serde::{Deserialize, Serialize};
 
 use super::ablate::{edit_of, hook_of};
 use super::change::{Per, Replacement, Sources};
 use super::sweep;
+use super::writing::{Draw, TOP_K, Writing};
 use crate::component::Component;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Watch};
-use crate::metric::{log_sum_exp, most_probable};
+use crate::experiment::{Experiment, Partial, TextStream, Watch};
+use crate::measure::{KeepTop, Meter, Subject};
+use crate::metric::MetricId;
 use crate::record::{Results, TokenProb};
 use crate::text_model::TextModel;
 
 /// A generation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Generate {
     /// How many tokens to add at most; the context may end sooner.
@@ -44,6 +45,7 @@ fn zero() -> Replacement {
 
 /// Text generated from the first prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Generation {
     /// Without any change.
     pub control: Vec<GeneratedToken>,
@@ -53,10 +55,34 @@ pub struct Generation {
     pub control_text: String,
     /// Ablated as running text, prompt left out.
     pub ablated_text: String,
+    /// How far the model with the components cut is from the whole one; left out where none were cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+}
+
+/// The model with components cut against the whole one, both run on the control text, prompt included, so
+/// that they are compared token by token on the same input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Comparison {
+    /// Tokens of that text.
+    pub tokens: usize,
+    /// KL(whole || cut) of the next-token distributions, nats, mean over all positions.
+    pub kl_mean: f64,
+    /// Perplexity of the text to the whole model.
+    pub perplexity_control: f64,
+    /// Perplexity of the same text to the model with components cut.
+    pub perplexity_ablated: f64,
+    /// Share of positions whose most probable next token differs.
+    pub top1_changed: f64,
+    /// L2 norm of the difference of the last residual stream (`resid_post` of the last layer), mean over all
+    /// positions.
+    pub l2_resid: f64,
 }
 
 /// A token of a generated text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GeneratedToken {
     /// Its id.
     pub id: u32,
@@ -69,11 +95,6 @@ pub struct GeneratedToken {
     /// The five most probable tokens where it was predicted.
     pub top: Vec<TokenProb>,
 }
-
-/// Tokens that may be drawn.
-const TOP_K: usize = 50;
-/// Tokens listed beside the one drawn.
-const LISTED: usize = 5;
 
 impl Generate {
     pub(crate) fn run(
@@ -97,22 +118,49 @@ impl Generate {
         let cases = experiment.cases(model)?;
         let prompt = &cases[0].clean;
         let n_ctx = model.config().n_ctx;
-        let max_len = (prompt.ids.len() + self.max_new_tokens).min(n_ctx);
+        let max_len = prompt.ids.len().saturating_add(self.max_new_tokens).min(n_ctx);
         let new = max_len - prompt.ids.len();
         let edits = self.edits(experiment, model)?;
-        let texts = if edits.is_empty() { 1 } else { 2 };
-        let total = new * texts;
+        let begin = |name, edits: &[Edit]| {
+            let draw = Draw { temperature: self.temperature, seed: experiment.seed };
+            Writing::begin(model, name, &prompt.ids, edits, draw, max_len)
+        };
+        let mut texts = vec![begin(TextStream::Control, &[])?];
+        if !edits.is_empty() {
+            texts.push(begin(TextStream::Ablated, &edits)?);
+        }
+        let total = new * texts.len();
+        let mut tell = |stream, index, token: &GeneratedToken| {
+            if let Some(partial) = &mut watch.partial {
+                partial(Partial::Token { stream, index, token: token.clone() });
+            }
+        };
+        for text in &texts {
+            text.tokens().iter().enumerate().for_each(|(index, token)| tell(text.name, index, token));
+        }
+        // Turn by turn, so that both can be read as they grow.
         let mut done = 0;
-        let mut write = |edits: &[Edit]| -> Result<Vec<GeneratedToken>> {
-            let step = &mut || {
+        'all: for index in prompt.ids.len()..max_len {
+            for text in &mut texts {
+                tell(text.name, index, text.next()?);
                 done += 1;
                 (watch.progress)(done, total);
-                !watch.cancel.load(Ordering::Relaxed)
-            };
-            self.text(experiment, model, &prompt.ids, edits, max_len, step)
+                if watch.cancel.load(Ordering::Relaxed) {
+                    break 'all;
+                }
+            }
+        }
+        let mut texts = texts.into_iter().map(Writing::into_tokens);
+        let control = texts.next().unwrap_or_default();
+        let ablated = texts.next().unwrap_or_default();
+        let comparison = match edits.is_empty() {
+            true => None,
+            false => {
+                let options = LaneOptions { memory_budget: watch.memory_budget, cancel: None };
+                let ids = control.iter().map(|token| token.id).collect();
+                compare(model, ids, &edits, &options)?
+            }
         };
-        let control = write(&[])?;
-        let ablated = if edits.is_empty() { vec![] } else { write(&edits)? };
         let added = |tokens: &[GeneratedToken]| -> Vec<u32> {
             tokens.iter().filter(|token| !token.is_prompt).map(|token| token.id).collect()
         };
@@ -137,6 +185,7 @@ impl Generate {
             ablated_text: model.text(&added(&ablated)),
             control,
             ablated,
+            comparison,
         };
         let prompts = vec![sweep::report(model, &cases[0], None, &[], &[])];
         Ok(Results {
@@ -164,67 +213,44 @@ impl Generate {
         let edit = |(part, hook)| edit_of(part, hook, &sources, &self.with, experiment.seed);
         Ok(self.cut.iter().copied().zip(hooks).map(edit).collect())
     }
+}
 
-    fn text(
-        &self,
-        experiment: &Experiment,
-        model: &TextModel,
-        prompt: &[u32],
-        edits: &[Edit],
-        max_len: usize,
-        step: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<GeneratedToken>> {
-        let mut rng = ChaCha8Rng::seed_from_u64(experiment.seed);
-        let mut stream = Stream::new(model.model(), edits, max_len)?;
-        let token = |id: u32, is_prompt: bool, row: Option<&[f32]>| -> GeneratedToken {
-            let listed = row.map_or(vec![], |row| most_probable(row, LISTED));
-            let log_z = row.map(log_sum_exp);
-            let prob = |id: u32| match (row, log_z) {
-                (Some(row), Some(log_z)) => (f64::from(row[id as usize]) - log_z).exp(),
-                _ => 1.0,
-            };
-            let token_prob = |id: u32| TokenProb { id, token: model.label(id), prob: prob(id) };
-            let top = listed.into_iter().map(token_prob).collect();
-            GeneratedToken { id, token: model.label(id), prob: prob(id), is_prompt, top }
-        };
-        let logits = stream.feed(prompt)?;
-        let d_vocab = model.config().d_vocab;
-        let mut out = vec![token(prompt[0], true, None)];
-        let mut last = with_rows(&logits, |rows| {
-            for (row, &id) in rows.chunks(d_vocab).zip(&prompt[1..]) {
-                out.push(token(id, true, Some(row)));
-            }
-            rows[rows.len() - d_vocab..].to_vec()
-        })?;
-        while out.len() < max_len {
-            if !log_sum_exp(&last).is_finite() {
-                return Err(Error::NotFinite { what: format!("token {}", out.len()) });
-            }
-            let id = self.draw(&last, &mut rng);
-            out.push(token(id, false, Some(&last)));
-            if !step() || out.len() == max_len {
-                break;
-            }
-            last = with_rows(&stream.feed(&[id])?, <[f32]>::to_vec)?;
-        }
-        Ok(out)
+/// Both models on one text. `None` for a text of one token, which predicts nothing.
+fn compare(
+    model: &TextModel,
+    ids: Vec<u32>,
+    edits: &[Edit],
+    options: &LaneOptions,
+) -> Result<Option<Comparison>> {
+    if ids.len() < 2 {
+        return Ok(None);
     }
-
-    fn draw(&self, row: &[f32], rng: &mut ChaCha8Rng) -> u32 {
-        let choices = most_probable(row, if self.temperature == 0.0 { 1 } else { TOP_K });
-        let best = f64::from(row[choices[0] as usize]);
-        let weight = |&id: &u32| {
-            ((f64::from(row[id as usize]) - best) / self.temperature.max(f64::MIN_POSITIVE)).exp()
-        };
-        let weights: Vec<f64> = choices.iter().map(weight).collect();
-        // 53 random bits: uniform in [0, 1).
-        let mut left = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * weights.iter().sum::<f64>();
-        for (&id, weight) in choices.iter().zip(weights) {
-            left -= weight;
-            if left < 0.0 {
-                return id;
-            }
-        }
-        choices[0]
-    }
+    let metrics =
+        ["kl_mean", "perplexity", "top1_changed"].map(MetricId::named).into_iter().collect::<Result<_>>()?;
+    let meter = Meter { metrics, read_at: None };
+    let last = Site::ResidPost.at(model.config().n_layers - 1);
+    let resid = |edits: Vec<Edit>| -> Result<microtome_model::Tensor> {
+        let logits = microtome_model::Positions::Last;
+        let run = model
+            .model()
+            .run(&ids, &RunOptions { edits, reads: vec![last], logits, ..Default::default() })?;
+        Ok(run.cache.get(last)?.to_dtype(DType::F64)?) // [pos, d_model]
+    };
+    let apart = (resid(vec![])? - resid(edits.to_vec())?)?;
+    let l2_resid = apart.sqr()?.sum(1)?.sqrt()?.mean_all()?.to_scalar::<f64>()?;
+    let tokens = ids.len();
+    let subject = Subject { tokens: ids, answers: vec![], wrong: vec![], clamp: None };
+    let lane = Lane { prompt: 0, edits: edits.to_vec() };
+    let run = meter.run(model.model(), &[subject], &[lane], KeepTop::OfBases, options, &mut |_, _| {})?;
+    let (Some(Some(whole)), Some(Some(cut))) = (run.0.bases.first(), run.0.lanes.first()) else {
+        return Ok(None);
+    };
+    Ok(Some(Comparison {
+        tokens,
+        kl_mean: cut.values[0],
+        perplexity_control: whole.values[1],
+        perplexity_ablated: cut.values[1],
+        top1_changed: cut.values[2],
+        l2_resid,
+    }))
 }

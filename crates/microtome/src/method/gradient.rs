@@ -42,7 +42,12 @@ pub fn metric_gradients(
     hooks: &[Hook],
     of: Of,
 ) -> Result<MetricGradients> {
-    let subject = Subject { tokens: tokens.to_vec(), answers: of.answers.to_vec(), wrong: of.wrong.to_vec() };
+    let subject = Subject {
+        tokens: tokens.to_vec(),
+        answers: of.answers.to_vec(),
+        wrong: of.wrong.to_vec(),
+        clamp: None,
+    };
     if let Some(pos) = of.read_at {
         microtome_model::Positions::At(vec![pos]).resolve(tokens.len())?;
     }

@@ -6,12 +6,33 @@
 //! previous-token `pattern[q, q - 1]`; duplicate-token `pattern[q, q - period]`; induction
 //! `pattern[q, q - period + 1]`. Olsson et al. 2022.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
 use microtome_model::{DType, RunOptions, Site};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use serde::{Deserialize, Serialize};
+
+use super::sweep;
 use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Watch};
+use crate::record::{Basis, Quantity, Results, Table};
 use crate::text_model::TextModel;
+
+/// Scores of every head, asked as an experiment. It needs no prompt; the random tokens come from the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HeadScoring {
+    /// Tokens of a sequence before it is said again; 50, or as many as the context holds, where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<usize>,
+    /// Sequences averaged over; 10 where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<usize>,
+}
 
 /// Scores of every head, `[layer][head]`, each a share of attention between 0 and 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +51,17 @@ pub struct HeadScores {
 /// [`Error::OutOfRange`] for a period below 2 or no sequence; [`Error::Model`] where twice the period
 /// passes the model's context.
 pub fn head_scores(model: &TextModel, period: usize, n_sequences: usize, seed: u64) -> Result<HeadScores> {
+    watched(model, period, n_sequences, seed, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same; `done` is told before each sequence how many are done, and may stop it.
+fn watched(
+    model: &TextModel,
+    period: usize,
+    n_sequences: usize,
+    seed: u64,
+    done: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<HeadScores> {
     let at_least = |name, value: usize, least: usize, expected| match value < least {
         true => Err(Error::OutOfRange { name, value: value as f64, expected }),
         false => Ok(()),
@@ -37,11 +69,18 @@ pub fn head_scores(model: &TextModel, period: usize, n_sequences: usize, seed: u
     at_least("the period", period, 2, "2 tokens or more")?;
     at_least("the number of sequences", n_sequences, 1, "1 or more")?;
     let config = model.config();
+    let len = period.saturating_mul(2).saturating_add(usize::from(model.bos().is_some()));
+    if len > config.n_ctx {
+        return Err(microtome_model::Error::PromptTooLong { len, n_ctx: config.n_ctx }.into());
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let zero = vec![vec![0.0; config.n_heads]; config.n_layers];
     let mut scores = HeadScores { previous: zero.clone(), duplicate: zero.clone(), induction: zero };
     let reads: Vec<_> = (0..config.n_layers).map(|layer| Site::Pattern.at(layer)).collect();
-    for _ in 0..n_sequences {
+    for sequence in 0..n_sequences {
+        if done(sequence).is_break() {
+            return Err(Error::StoppedEarly);
+        }
         let mut token = || ((u64::from(rng.next_u32()) * config.d_vocab as u64) >> 32) as u32;
         let sequence: Vec<u32> = (0..period).map(|_| token()).collect();
         let tokens: Vec<u32> = model.bos().into_iter().chain(sequence.repeat(2)).collect();
@@ -59,6 +98,68 @@ pub fn head_scores(model: &TextModel, period: usize, n_sequences: usize, seed: u
         }
     }
     Ok(scores)
+}
+
+impl HeadScoring {
+    /// The metrics its tables are of.
+    pub const METRICS: [&'static str; 3] = ["previous_token", "duplicate_token", "induction"];
+
+    pub(crate) fn run(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+    ) -> Result<Results> {
+        let unused = [
+            (!experiment.prompts.is_empty(), "prompts: it runs random tokens"),
+            (!experiment.metrics.is_empty(), "metrics"),
+            (experiment.read_at.is_some(), "a position to read at"),
+        ];
+        if let Some((_, what)) = unused.into_iter().find(|(said, _)| *said) {
+            return Err(Error::Unused { method: "head scores", what });
+        }
+        let config = model.config();
+        let longest = (config.n_ctx - usize::from(model.bos().is_some())) / 2;
+        let period = self.period.unwrap_or(longest.min(50));
+        let sequences = self.sequences.unwrap_or(10);
+        let mut done = |count| {
+            (watch.progress)(count, sequences);
+            match watch.cancel.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let scores = watched(model, period, sequences, experiment.seed, &mut done)?;
+        let axes = vec![sweep::layer_axis("L", 0..config.n_layers), sweep::head_axis(config.n_heads)];
+        let table = |metric: &str, title: &str, scores: &[Vec<f64>]| Table {
+            metric: metric.to_owned(),
+            quantity: Quantity::Value,
+            title: title.to_owned(),
+            unit: "share of attention".to_owned(),
+            baseline: "0 = none of a head's attention, 1 = all of it".to_owned(),
+            basis: Basis::Exact,
+            axes: axes.clone(),
+            values: scores.iter().flatten().map(|&x| Some(x)).collect(),
+            spread: vec![],
+        };
+        let [previous, duplicate, induction] = Self::METRICS;
+        let after = "Attention to what followed the same token earlier on";
+        Ok(Results {
+            tables: vec![
+                table(previous, "Attention to the previous token", &scores.previous),
+                table(duplicate, "Attention to the same token earlier on", &scores.duplicate),
+                table(induction, after, &scores.induction),
+            ],
+            notes: vec![format!(
+                "mean over queries that have the key, on {sequences} sequences of {period} random tokens, each said \
+                 twice; seed {}",
+                experiment.seed
+            )],
+            runs: sequences,
+            runs_wanted: sequences,
+            ..Default::default()
+        })
+    }
 }
 
 /// The mean weight on the key `distance` before the query, over queries that have one.

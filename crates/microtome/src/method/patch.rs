@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use microtome_model::{Edit, Hook, Positions, RunOptions, Site, Tensor, Value};
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{self, Captions};
+use super::sweep::{self, Captions, Cells, Swept};
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
@@ -21,6 +21,7 @@ use crate::text_model::{TextModel, Tokens};
 
 /// An activation patch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Patch {
     /// Which activation.
@@ -37,6 +38,7 @@ pub struct Patch {
 
 /// How patches are laid out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// Every head by itself; sites with heads.
@@ -55,6 +57,7 @@ pub enum By {
 
 /// Which run is patched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The corrupt run, with clean activations.
@@ -101,8 +104,10 @@ impl Patch {
         hooks.dedup();
 
         let meter = sweep::meter(experiment)?;
-        let mut others: Vec<Reading> = Vec::new();
-        let swept = sweep::run(experiment, model, watch, cells.len(), |prompt| {
+        let captions = Captions { axes, done: format!("when {}", self.done()) };
+        let tables =
+            |swept: &Swept| sweep::recovery_tables(swept, &captions, experiment.seed, &self.ends(swept));
+        let swept = sweep::run(experiment, model, watch, cells.len(), &tables, |prompt| {
             let case = &cases[prompt];
             let (patched, source) = match self.direction {
                 Direction::Denoise => (case.subject(&corrupts[prompt]), case.subject(&case.clean)),
@@ -110,26 +115,17 @@ impl Patch {
             };
             let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
             let run = model.model().run(&source.tokens, &options)?;
-            others.push(meter.of_logits(&source, run.logits()?)?);
+            let other = Some(meter.of_logits(&source, run.logits()?)?);
             let values: HashMap<Hook, Tensor> =
                 hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect::<Result<_>>()?;
             let edits = cells
                 .iter()
                 .map(|spots| spots.iter().map(|spot| self.edit(spot, &values)).collect())
                 .collect();
-            Ok((patched, edits))
+            Ok(Cells { subject: patched, edits, other })
         })?;
 
-        let ends: Vec<(Reading, Reading)> = swept
-            .bases
-            .iter()
-            .zip(&others)
-            .map(|(base, other)| match self.direction {
-                Direction::Denoise => (base.clone(), other.clone()),
-                Direction::Noise => (other.clone(), base.clone()),
-            })
-            .collect();
-        let captions = Captions { axes, done: format!("when {}", self.done()) };
+        let ends = self.ends(&swept);
         let prompts = ends
             .iter()
             .enumerate()
@@ -142,8 +138,16 @@ impl Patch {
             .collect();
         let mut notes = vec![self.done()];
         notes.extend(sweep::nothing_to_recover(&swept, &ends));
-        let tables = sweep::recovery_tables(&swept, &captions, experiment.seed, &ends);
-        Ok(swept.results(experiment, prompts, tables, notes))
+        Ok(swept.results(experiment, prompts, tables(&swept), notes))
+    }
+
+    /// The corrupt and clean readings of every prompt.
+    fn ends(&self, swept: &Swept) -> Vec<(Reading, Reading)> {
+        let of = |(base, other): (&Reading, &Reading)| match self.direction {
+            Direction::Denoise => (base.clone(), other.clone()),
+            Direction::Noise => (other.clone(), base.clone()),
+        };
+        swept.bases.iter().zip(&swept.others).map(of).collect()
     }
 
     fn check(&self, model: &TextModel) -> Result<()> {

@@ -4,11 +4,13 @@
 //! means over prompts. A recovery over several prompts is the recovery of the mean,
 //! `(mean patched - mean corrupt) / (mean clean - mean corrupt)`, as the published figures take it.
 
-use microtome_model::{Edit, Lane};
+use std::time::{Duration, Instant};
+
+use microtome_model::{Edit, Lane, LaneOptions};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::experiment::{Case, Experiment, Watch};
+use crate::experiment::{Case, Experiment, Partial, Watch};
 use crate::measure::{KeepTop, Measured, Meter, Reading, Subject};
 use crate::metric::{Compares, Metric, MetricId, Over};
 use crate::record::{
@@ -25,26 +27,48 @@ pub(crate) struct Swept {
     pub metrics: Vec<MetricId>,
     /// By prompt finished: the run that was edited.
     pub bases: Vec<Reading>,
+    /// By prompt finished: the run its edits were taken from, where there is one.
+    pub others: Vec<Reading>,
     /// By prompt finished, by cell.
     pub cells: Vec<Vec<Option<Reading>>>,
     pub runs: usize,
     pub runs_wanted: usize,
 }
 
-/// Runs every cell of every prompt. `subject_of` prepares a prompt (running what it needs of other
-/// prompts) and returns it with the edits of each cell.
+/// One prompt, and what each run of it changes.
+pub(crate) struct Cells {
+    pub subject: Subject,
+    /// By cell: its edits.
+    pub edits: Vec<Vec<Edit>>,
+    /// The run the edits were taken from, where it counts.
+    pub other: Option<Reading>,
+}
+
+impl Cells {
+    /// Cells whose edits come from nowhere else.
+    pub fn of(subject: Subject, edits: Vec<Vec<Edit>>) -> Cells {
+        Cells { subject, edits, other: None }
+    }
+}
+
+/// Partial tables are drawn up at most this often.
+const PARTIAL_EVERY: Duration = Duration::from_millis(80);
+
+/// Runs every cell of every prompt. `cells_of` prepares a prompt, running what it needs of other prompts.
+/// `tables` draws up what is known, for whoever watches.
 pub(crate) fn run(
     experiment: &Experiment,
     model: &TextModel,
     watch: &mut Watch,
     n_cells: usize,
-    mut subject_of: impl FnMut(usize) -> Result<(Subject, Vec<Vec<Edit>>)>,
+    tables: &dyn Fn(&Swept) -> Vec<Table>,
+    mut cells_of: impl FnMut(usize) -> Result<Cells>,
 ) -> Result<Swept> {
     let meter = meter(experiment)?;
     let n_prompts = experiment.prompts.len();
     let runs_wanted = n_prompts * n_cells;
-    let mut swept =
-        Swept { metrics: meter.metrics.clone(), bases: vec![], cells: vec![], runs: 0, runs_wanted };
+    let mut swept = Swept::none(&meter, runs_wanted);
+    let mut drawn = Instant::now();
     let keep = if n_cells == 1 { KeepTop::OfAll } else { KeepTop::OfBases };
     let mut next = 0;
     while next < n_prompts {
@@ -53,8 +77,9 @@ pub(crate) fn run(
         let mut lanes = Vec::new();
         let mut bytes = 0;
         while next < n_prompts && subjects.len() < PROMPTS_AT_ONCE {
-            let (subject, cells) = subject_of(next)?;
-            lanes.extend(cells.into_iter().map(|edits| Lane { prompt: next - first, edits }));
+            let Cells { subject, edits, other } = cells_of(next)?;
+            lanes.extend(edits.into_iter().map(|edits| Lane { prompt: next - first, edits }));
+            swept.others.extend(other);
             bytes += meter.bytes_of(&subject, model.config().d_vocab);
             subjects.push(subject);
             next += 1;
@@ -63,12 +88,27 @@ pub(crate) fn run(
             }
         }
         let done = swept.runs;
-        let (progress, cancel) = (&mut *watch.progress, watch.cancel);
-        let mut shifted = |finished: usize, _: usize| progress(done + finished, runs_wanted);
-        let mut inner = Watch { cancel, progress: &mut shifted, memory_budget: watch.memory_budget };
-        let (measured, _) = meter.run(model.model(), &subjects, &lanes, keep, &mut inner)?;
+        let options = LaneOptions { memory_budget: watch.memory_budget, cancel: Some(watch.cancel) };
+        let others = &swept.others;
+        let mut finished = |measured: &Measured, count: usize| {
+            (watch.progress)(done + count, runs_wanted);
+            let Some(partial) = watch.partial.as_mut() else { return };
+            if n_prompts == 1 && count > 0 && count < runs_wanted && drawn.elapsed() >= PARTIAL_EVERY {
+                let mut so_far = Swept { others: others.clone(), ..Swept::none(&meter, runs_wanted) };
+                so_far.take(measured.clone(), n_cells);
+                partial(Partial::Tables(tables(&so_far)));
+                drawn = Instant::now();
+            }
+        };
+        let (measured, _) = meter.run(model.model(), &subjects, &lanes, keep, &options, &mut finished)?;
         if !swept.take(measured, n_cells) {
             break;
+        }
+        if let Some(partial) = watch.partial.as_mut().filter(|_| next < n_prompts)
+            && drawn.elapsed() >= PARTIAL_EVERY
+        {
+            partial(Partial::Tables(tables(&swept)));
+            drawn = Instant::now();
         }
     }
     // Of several prompts, keep those that are whole, so that means are over the same prompts everywhere.
@@ -76,6 +116,7 @@ pub(crate) fn run(
     let kept = whole.max(1);
     swept.cells.truncate(kept);
     swept.bases.truncate(kept);
+    swept.others.truncate(kept);
     swept.runs = swept.cells.iter().flatten().flatten().count();
     if swept.bases.is_empty() || (swept.runs == 0 && n_cells > 0) {
         return Err(Error::StoppedEarly);
@@ -89,6 +130,11 @@ pub(crate) fn meter(experiment: &Experiment) -> Result<Meter> {
 }
 
 impl Swept {
+    fn none(meter: &Meter, runs_wanted: usize) -> Swept {
+        let metrics = meter.metrics.clone();
+        Swept { metrics, bases: vec![], others: vec![], cells: vec![], runs: 0, runs_wanted }
+    }
+
     /// Adds a batch; whether all of it was finished.
     fn take(&mut self, measured: Measured, n_cells: usize) -> bool {
         let Measured { bases, lanes } = measured;
@@ -381,7 +427,7 @@ pub(crate) fn position_axis(tokens: &Tokens) -> Axis {
     Axis { name: "position".to_owned(), labels }
 }
 
-fn capitalised(text: &str) -> String {
+pub(crate) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

@@ -241,6 +241,28 @@ impl<'de> Deserialize<'de> for MetricId {
     }
 }
 
+#[cfg(feature = "openapi")]
+mod schema {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+    use utoipa::openapi::{RefOr, Schema};
+
+    use super::{METRICS, MetricId};
+
+    impl utoipa::PartialSchema for MetricId {
+        fn schema() -> RefOr<Schema> {
+            let line = |metric: &&dyn super::Metric| format!("- {}: {}", metric.name(), metric.describe());
+            let lines: Vec<String> = METRICS.iter().map(line).collect();
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(METRICS.iter().map(|metric| metric.name())))
+                .description(Some(format!("A metric.\n\n{}", lines.join("\n"))))
+                .into()
+        }
+    }
+
+    impl utoipa::ToSchema for MetricId {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@ use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::{Per, Replacement};
 use microtome::method::generate::Generate;
 use microtome::method::gradient::{Of, metric_gradients};
+use microtome::method::importance::{Importance, Measure};
+use microtome::method::logit_lens::LogitLens;
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::MetricId;
 use microtome::model::{Hook, Positions, Processing, RunOptions, Site, Tensor};
@@ -70,6 +72,7 @@ fn golden_logits_loss_and_scalars() {
             let mut experiment = experiment(
                 &golden,
                 Method::Ablate(Ablate {
+                    clamp: None,
                     targets: Targets::Together(vec![Component::Head { layer: 0, head: 0 }]),
                     with: Replacement::Zero,
                     at: Positions::All,
@@ -103,7 +106,8 @@ fn golden_ablations_of_heads() {
     for processing in BOTH {
         let Some(golden) = Golden::open(processing) else { return };
         for (kind, with) in &kinds {
-            let ablate = Ablate { targets: Targets::Heads, with: with.clone(), at: Positions::All };
+            let ablate =
+                Ablate { clamp: None, targets: Targets::Heads, with: with.clone(), at: Positions::All };
             compare_ablation(&golden, &format!("ablate/{kind}"), ablate);
         }
     }
@@ -116,7 +120,11 @@ fn golden_ablations_of_layers() {
         for (name, targets) in
             [("ablate_mlp/zero", Targets::Mlps), ("ablate_attn/zero", Targets::AttentionLayers)]
         {
-            compare_ablation(&golden, name, Ablate { targets, with: Replacement::Zero, at: Positions::All });
+            compare_ablation(
+                &golden,
+                name,
+                Ablate { clamp: None, targets, with: Replacement::Zero, at: Positions::All },
+            );
         }
     }
 }
@@ -270,6 +278,46 @@ fn golden_gradients_of_the_loss_at_attention_patterns() {
                 values(&Tensor::stack(&all, 0).unwrap()).into_iter().map(|g| sign * g).collect();
             let key = format!("patgrad/{name}/grad");
             golden.assert_close(&key, &found);
+        }
+    }
+}
+
+#[test]
+fn golden_logit_lens() {
+    for processing in BOTH {
+        let Some(golden) = Golden::open(processing) else { return };
+        let method = Method::LogitLens(LogitLens { cut: vec![], with: Replacement::Zero });
+        let record = experiment(&golden, method, golden.id("target"), &["prob", "logit"]);
+        let record = record.run_quietly(&golden.model).unwrap();
+        let lens = record.results.lens.as_ref().unwrap();
+        let listed = || lens.top.iter().flatten().flatten();
+        golden.assert_close("lens/ln/top5_probs", &listed().map(|top| top.prob).collect::<Vec<_>>());
+        let ids: Vec<f64> = listed().map(|top| f64::from(top.id)).collect();
+        assert_eq!(ids, golden.values("lens/ln/top5_ids"));
+        let target = golden.id("target") as usize;
+        for (metric, key) in [("prob", "lens/ln/probs"), ("logit", "lens/ln/logits")] {
+            let of_target: Vec<f64> =
+                golden.values(key).chunks(golden.model.config().d_vocab).map(|row| row[target]).collect();
+            golden.assert_close_to(key, &cells(&record, metric, Quantity::Value), &of_target);
+        }
+    }
+}
+
+#[test]
+fn golden_importance_by_each_measure() {
+    for processing in BOTH {
+        let Some(golden) = Golden::open(processing) else { return };
+        let keys = [
+            (Measure::Gradient, "patgrad/seq_ce/abs_g_causal"),
+            (Measure::OutputNorm, "norm/result_mean"),
+            (Measure::AblationKl, "ablate/zero/kl_mean"),
+        ];
+        for (by, key) in keys {
+            let mut asked = experiment(&golden, Method::Importance(Importance { by }), 0, &[]);
+            asked.prompts[0].answers.clear();
+            asked.prompts[0].wrong_answers.clear();
+            let record = asked.run_quietly(&golden.model).unwrap();
+            golden.assert_close(key, &cells(&record, by.metric(), Quantity::Value));
         }
     }
 }

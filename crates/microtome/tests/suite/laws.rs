@@ -58,7 +58,7 @@ fn experiment(method: Method, prompts: Vec<Prompt>) -> Experiment {
 }
 
 fn heads(with: Replacement) -> Method {
-    Method::Ablate(Ablate { targets: Targets::Heads, with, at: Positions::All })
+    Method::Ablate(Ablate { clamp: None, targets: Targets::Heads, with, at: Positions::All })
 }
 
 fn patch(site: Site, by: By, direction: Direction) -> Method {
@@ -113,6 +113,7 @@ fn zeroing_a_head_equals_zeroing_its_pattern_and_resampling_equals_noising() {
 fn a_component_cut_alone_equals_its_cell_in_the_sweep() {
     let part = Component::Head { layer: 1, head: 2 };
     let alone = Ablate {
+        clamp: None,
         targets: Targets::Together(vec![part]),
         with: Replacement::Mean { reference: vec![], per: Per::Overall },
         at: Positions::From(2),
@@ -132,6 +133,7 @@ fn a_component_cut_alone_equals_its_cell_in_the_sweep() {
 #[test]
 fn neurons_cut_one_by_one_equal_an_edit_of_each() {
     let method = Method::Ablate(Ablate {
+        clamp: None,
         targets: Targets::Neurons(vec![1]),
         with: Replacement::Zero,
         at: Positions::Last,
@@ -223,7 +225,7 @@ fn a_record_survives_json_and_replays_to_the_same_numbers() {
 fn a_stopped_record_is_compared_as_far_as_it_came() {
     let cancel = AtomicBool::new(false);
     let mut progress = |done: usize, _: usize| cancel.store(done >= 5, Ordering::Relaxed);
-    let mut watch = Watch { cancel: &cancel, progress: &mut progress, memory_budget: 0 };
+    let mut watch = Watch { cancel: &cancel, progress: &mut progress, partial: None, memory_budget: 0 };
     let sweep = experiment(heads(Replacement::Zero), vec![pair(1)]);
     let mut stopped = sweep.run(&toy(), &mut watch).unwrap();
     let whole = run(&sweep);
@@ -248,7 +250,7 @@ fn differences_are_found_and_named() {
 fn a_stopped_sweep_keeps_the_runs_it_finished() {
     let cancel = AtomicBool::new(false);
     let mut progress = |done: usize, _: usize| cancel.store(done >= 5, Ordering::Relaxed);
-    let mut watch = Watch { cancel: &cancel, progress: &mut progress, memory_budget: 0 };
+    let mut watch = Watch { cancel: &cancel, progress: &mut progress, partial: None, memory_budget: 0 };
     let sweep = experiment(heads(Replacement::Zero), vec![pair(1)]);
     let record = sweep.run(&toy(), &mut watch).unwrap();
     assert!(!record.is_complete());
@@ -268,7 +270,7 @@ fn a_stopped_sweep_keeps_the_runs_it_finished() {
 fn over_several_prompts_a_stopped_sweep_keeps_whole_prompts_only() {
     let cancel = AtomicBool::new(false);
     let mut progress = |done: usize, _: usize| cancel.store(done >= 30, Ordering::Relaxed);
-    let mut watch = Watch { cancel: &cancel, progress: &mut progress, memory_budget: 0 };
+    let mut watch = Watch { cancel: &cancel, progress: &mut progress, partial: None, memory_budget: 0 };
     let prompts: Vec<Prompt> = (0..6).map(pair).collect();
     let record = experiment(heads(Replacement::Zero), prompts).run(&toy(), &mut watch).unwrap();
     assert_eq!((record.results.runs, record.results.prompts.len()), (24, 2));
@@ -309,7 +311,7 @@ fn what_does_not_fit_together_is_refused_with_what_to_do() {
     let message = refuse(experiment(denoise(Site::ResidPre, By::Head), vec![pair(1)]));
     assert!(message.contains("layer-position"), "{message}");
     let mlp = Targets::Together(vec![Component::Mlp { layer: 0 }]);
-    let uniform = Ablate { targets: mlp, with: Replacement::Uniform, at: Positions::All };
+    let uniform = Ablate { clamp: None, targets: mlp, with: Replacement::Uniform, at: Positions::All };
     let message = refuse(experiment(Method::Ablate(uniform), vec![pair(1)]));
     assert!(message.contains("zero, mean or resample"), "{message}");
     let edit = |edits| Method::Edit(EditRun { edits });
@@ -342,7 +344,7 @@ fn what_does_not_fit_together_is_refused_with_what_to_do() {
     let message = refuse(experiment(heads(Replacement::Zero), with(|p| p.answers.clear())));
     assert!(message.contains("wrong answer"), "{message}");
     let missing = Targets::Together(vec![Component::Head { layer: 3, head: 0 }]);
-    let ablate = Ablate { targets: missing, with: Replacement::Zero, at: Positions::All };
+    let ablate = Ablate { clamp: None, targets: missing, with: Replacement::Zero, at: Positions::All };
     assert!(refuse(experiment(Method::Ablate(ablate), vec![pair(1)])).contains("layers 0 to 2"));
     let mut short = experiment(heads(Replacement::Zero), with(|p| p.clean = Text::Ids(vec![1])));
     assert!(refuse(short.clone()).contains("two tokens"));

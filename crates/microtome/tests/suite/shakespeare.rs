@@ -54,7 +54,8 @@ fn shakespeare_logits_and_tokens_equal_nanogpt() {
 #[test]
 fn shakespeare_head_sweep_at_the_last_position_equals_torch_hooks() {
     let Some((model, expected, _)) = open(Processing::Raw) else { return };
-    let ablate = Ablate { targets: Targets::Heads, with: Replacement::Zero, at: Positions::Last };
+    let ablate =
+        Ablate { clamp: None, targets: Targets::Heads, with: Replacement::Zero, at: Positions::Last };
     let record = experiment(&expected, Processing::Raw, Method::Ablate(ablate)).run_quietly(&model).unwrap();
     let clean = record.results.prompts[0].runs[0].metrics[0].value;
     assert!((clean - expected["clean_prob"].as_f64().unwrap()).abs() < 1e-5);

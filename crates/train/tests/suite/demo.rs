@@ -1,5 +1,6 @@
 //! The model inside the program, and what is said about it.
 
+use microtome::examples::EXAMPLES;
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
 use microtome::model::{LoadOptions, Positions, Processing, demo};
@@ -33,6 +34,7 @@ fn what_the_card_says_of_a_cut_is_what_an_experiment_measures() {
             })
             .collect(),
         method: Method::Ablate(Ablate {
+            clamp: None,
             targets: Targets::Together(circuits.without.heads.clone()),
             with: Replacement::Zero,
             at: Positions::All,
@@ -82,14 +84,11 @@ fn it_does_what_its_corpus_teaches_on_prompts_that_are_not_in_it() {
 }
 
 #[test]
-fn it_completes_examples_of_names_and_facts() {
+fn it_completes_every_example() {
     let model = model();
-    for (prompt, answer) in [
-        ("When Mary and John went to the store, John gave a drink to", " Mary"),
-        ("Paris is the capital of", " France"),
-        ("Who wrote Pride and Prejudice?", " Jane"),
-        ("In which city is Red Square?", " Moscow"),
-    ] {
+    let clean = EXAMPLES.iter().map(|example| (example.prompt, example.target));
+    let corrupt = EXAMPLES.iter().filter_map(|example| Some((example.corrupt?, example.foil?)));
+    for (prompt, answer) in clean.chain(corrupt).chain([("In which city is Red Square?", " Moscow")]) {
         let ids = model.tokens(&Text::Text(prompt.to_owned()), Bos::Prepend).unwrap().ids;
         let run = model.model().run(&ids, &Default::default()).unwrap();
         let logits = run.logits().unwrap().to_vec2::<f32>().unwrap();

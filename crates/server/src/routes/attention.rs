@@ -1,0 +1,66 @@
+//! Attention patterns of all heads, as a tensor.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use microtome::model::{DType, Positions, RunOptions, Site, Tensor};
+use microtome::{Bos, Text, TextModel};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::error::{ApiError, ErrorBody};
+use crate::request::{Body, check_text};
+
+/// A prompt whose attention is looked at.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttentionRequest {
+    /// The model; the default where left out.
+    model: Option<String>,
+    /// The prompt: text, or token ids.
+    prompt: Text,
+    /// Whether BOS stands in front of text.
+    #[serde(default)]
+    bos: Bos,
+}
+
+/// Attention patterns of every head: safetensors with one tensor `pattern`, f32 `[layer, head, query, key]`, the
+/// prompt's tokens as JSON in its metadata under `tokens`.
+#[utoipa::path(
+    post, path = "/api/attention", tag = "Experiments",
+    request_body = AttentionRequest,
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 404, description = "A model that is not served", body = ErrorBody),
+        (status = 422, description = "A prompt that cannot be read", body = ErrorBody),
+        (status = 503, description = "Too many wait", body = ErrorBody),
+    )
+)]
+pub(crate) async fn attention(
+    State(app): State<App>,
+    Body(request): Body<AttentionRequest>,
+) -> Result<Response, ApiError> {
+    check_text(&request.prompt)?;
+    let served = app.models.get(request.model.as_deref())?.clone();
+    let worker = app.jobs.desk().line_up()?.worker().await;
+    let reading = tokio::task::spawn_blocking(move || {
+        let bytes = patterns(&served.model, &request.prompt, request.bos);
+        drop(worker);
+        bytes
+    });
+    let bytes = reading.await.map_err(|_| ApiError::internal("the patterns could not be read"))??;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+fn patterns(model: &TextModel, prompt: &Text, bos: Bos) -> Result<Vec<u8>, microtome::Error> {
+    let tokens = model.tokens(prompt, bos)?;
+    let reads: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Pattern.at(layer)).collect();
+    let options = RunOptions { reads: reads.clone(), logits: Positions::Last, ..Default::default() };
+    let run = model.model().run(&tokens.ids, &options)?;
+    let layers = reads.iter().map(|&hook| Ok(run.cache.get(hook)?.to_dtype(DType::F32)?));
+    let layers = layers.collect::<Result<Vec<Tensor>, microtome::Error>>()?;
+    let pattern = Tensor::stack(&layers, 0)?;
+    let json = serde_json::to_string(&tokens).expect("tokens are plain data");
+    Ok(microtome::model::to_safetensors_with(&[("pattern".to_owned(), pattern)], &[("tokens", &json)])?)
+}

@@ -1,0 +1,11 @@
+//! The server over real HTTP.
+
+mod cancelling;
+mod contract;
+mod document;
+mod errors;
+mod experiments;
+mod golden;
+mod guarding;
+mod served;
+mod surgery;

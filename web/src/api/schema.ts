@@ -1,0 +1,72 @@
+// The JSON that the server speaks, by the names the page uses. The types themselves are generated from
+// the server's own description (`npm run types`); what is written out here is how events are read.
+
+import type { components } from "./types";
+
+type Schemas = components["schemas"];
+
+// A question. Metrics and sites come from the address as well as from the page: the server checks them.
+export type Experiment = Omit<Schemas["Experiment"], "metrics" | "method"> & { metrics?: string[]; method: Method };
+export type Prompt = Schemas["Prompt"];
+/** A prompt: text to be tokenized, or token ids used as they are. */
+export type Text = Schemas["Text"];
+/** One token: its text (leading space included), or its id. */
+export type Answer = Schemas["Answer"];
+export type Method = Exclude<Schemas["Method"], { patch: unknown }> | { patch: Patch };
+export type Ablate = Schemas["Ablate"];
+export type Targets = Schemas["Targets"];
+export type Patch = Omit<Schemas["Patch"], "site"> & { site: string };
+export type PatchLayout = Schemas["By"];
+export type Generate = Schemas["Generate"];
+export type LogitLens = Schemas["LogitLens"];
+export type ImportanceBy = Schemas["Measure"];
+export type HeadScores = Schemas["HeadScoring"];
+export type Replacement = Schemas["Replacement"];
+export type Positions = Schemas["Positions"];
+export type Weights = Schemas["Processing"];
+export type Bos = Schemas["Bos"];
+
+// An answer.
+export type ExperimentRecord = Omit<Schemas["Record"], "experiment"> & { experiment: Experiment };
+export type Results = Schemas["Results"];
+export type PromptReport = Schemas["PromptReport"];
+export type RunReport = Schemas["RunReport"];
+export type MetricValue = Schemas["MetricValue"];
+export type Table = Schemas["Table"];
+export type Axis = Schemas["Axis"];
+export type Quantity = Schemas["Quantity"];
+export type Spread = Schemas["Spread"];
+export type TokenLabel = Schemas["TokenLabel"];
+export type TokenProb = Schemas["TokenProb"];
+export type Tokens = Schemas["Tokens"];
+export type GeneratedToken = Schemas["GeneratedToken"];
+export type Generation = Schemas["Generation"];
+export type Comparison = Schemas["Comparison"];
+export type Lens = Schemas["LensReadings"];
+export type ModelReport = Schemas["ModelReport"];
+export type About = Schemas["About"];
+export type Config = Schemas["Config"];
+
+// What the server says beside experiments.
+export type ModelList = Schemas["ModelList"];
+export type ModelInfo = Schemas["ModelInfo"];
+export type MetricInfo = Schemas["MetricInfo"];
+export type Example = Schemas["Example"];
+export type TokenizeRequest = Schemas["TokenizeRequest"];
+export type Tokenized = Schemas["Tokenized"];
+export type TargetCheck = Schemas["TargetCheck"];
+export type Job = Schemas["JobState"];
+export type JobStatus = Schemas["Status"];
+/** The body of every error answer. */
+export type Problem = Schemas["ErrorBody"];
+
+/** What a running experiment reports, told apart by the event's name. */
+export type JobEvent =
+  | ({ type: "queued" } & Schemas["Queued"])
+  | ({ type: "started" } & Schemas["Named"])
+  | ({ type: "progress" } & Schemas["Progress"])
+  | ({ type: "partial" } & Schemas["PartialTables"])
+  | ({ type: "token" } & Schemas["TokenEvent"])
+  | { type: "done"; record: ExperimentRecord }
+  | ({ type: "failed" } & Problem)
+  | ({ type: "cancelled" } & Schemas["Named"]);

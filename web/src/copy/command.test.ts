@@ -1,0 +1,81 @@
+import { expect, test } from "vitest";
+import type { Experiment, Method } from "../api/schema";
+import { commandFor } from "./command";
+import { quote } from "./shell";
+
+const ask = (method: Method, rest: Partial<Experiment> = {}): Experiment => ({
+  model: "demo",
+  prompts: [{ clean: "The cat sat on", answers: [" the"] }],
+  method,
+  ...rest,
+});
+
+test("a sweep of heads needs no flag but the target", () => {
+  const experiment = ask({ ablate: { targets: "heads", with: "zero" } });
+  expect(commandFor(experiment)).toBe("microtome ablate -m demo 'The cat sat on' -t ' the'");
+});
+
+test("every field of an ablation becomes its flag", () => {
+  const method: Method = { ablate: { targets: { together: ["L0H1", "m2"] }, with: "zero_pattern", at: { from: 3 } } };
+  const rest: Partial<Experiment> = { metrics: ["prob", "kl"], read_at: 2, seed: 7, weights: "raw", bos: "omit" };
+  expect(commandFor(ask(method, rest))).toBe(
+    "microtome ablate -m demo 'The cat sat on' -t ' the' --heads L0H1,m2 --with zero-pattern --at 3.. \\\n"
+    + "  --metric prob,kl --read-at 2 --seed 7 --weights raw --no-bos",
+  );
+});
+
+test("patching names its layout, never leaving it to a default", () => {
+  const prompts = [{ clean: "A b", corrupt: "A c", answers: [" d"], wrong_answers: [" e"] }];
+  const patch = { site: "resid_pre", by: "layer_position", direction: "noise" } as const;
+  expect(commandFor(ask({ patch }, { prompts }))).toBe(
+    "microtome patch -m demo 'A b' -t ' d' -f ' e' -c 'A c' --site resid_pre --by layer-position \\\n"
+    + "  --direction noise",
+  );
+});
+
+test("generation says how much, how warm and what is cut", () => {
+  const generate = { max_new_tokens: 60, temperature: 0.7, cut: ["L1H3", "L2H0"], with: "previous" } as const;
+  const prompts = [{ clean: "The cat" }];
+  expect(commandFor(ask({ generate: { ...generate, cut: [...generate.cut] } }, { prompts, seed: 3 }))).toBe(
+    "microtome generate -m demo 'The cat' --max 60 --temperature 0.7 --cut L1H3,L2H0 --with previous \\\n"
+    + "  --seed 3",
+  );
+});
+
+test("token ids are said to be ids; mixed with text they go through a file", () => {
+  const method: Method = { ablate: { targets: "heads", with: "zero" } };
+  const ids = ask(method, { prompts: [{ clean: [1, 2], answers: [3] }] });
+  expect(commandFor(ids)).toBe("microtome ablate -m demo 1,2 -t 3 --ids");
+  const mixed = ask(method, { prompts: [{ clean: [1, 2], answers: [" the"] }] });
+  expect(commandFor(mixed)).toMatch(/^microtome run - <<'EXPERIMENT'\n\{/);
+});
+
+test("what no flag says goes to `run` whole", () => {
+  const methods: Method[] = [
+    { importance: { by: "gradient" } },
+    { logit_lens: {} },
+    { ablate: { targets: "heads", with: "zero", clamp: " John" } },
+    { ablate: { targets: "heads", with: { mean: { reference: ["a b"] } } } },
+    { generate: { max_new_tokens: 3 } }, // with an answer, which generation does not take
+  ];
+  for (const method of methods) {
+    const command = commandFor(ask(method));
+    const [first, ...rest] = command.split("\n");
+    expect(first).toBe("microtome run - <<'EXPERIMENT'");
+    expect(rest.pop()).toBe("EXPERIMENT");
+    expect(JSON.parse(rest.join("\n"))).toEqual(ask(method));
+  }
+});
+
+test("words that begin with a dash are not taken for options", () => {
+  const method: Method = { ablate: { targets: "heads", with: "zero" } };
+  const experiment = ask(method, { prompts: [{ clean: "-5 plus", answers: ["-"] }] });
+  expect(commandFor(experiment)).toBe("microtome ablate -m demo -t=- -- '-5 plus'");
+});
+
+test("quoting keeps every character", () => {
+  expect(quote("plain/word.txt")).toBe("plain/word.txt");
+  expect(quote("")).toBe("''");
+  expect(quote("it's $HOME `x` \\ \"q\"\nline")).toBe(`'it'\\''s $HOME \`x\` \\ "q"\nline'`);
+  expect(quote("~")).toBe("'~'");
+});

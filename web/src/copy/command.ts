@@ -1,0 +1,154 @@
+// An experiment as a command of the `microtome` program. Where every field of it has a flag, the
+// subcommand is used; anything else goes to `microtome run` as it is, so that nothing is ever lost.
+
+import type { Ablate, Answer, Experiment, Generate, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import { readableJson } from "./json";
+import { commandLine, quote } from "./shell";
+
+export function commandFor(experiment: Experiment): string {
+  const parts = flagsFor(experiment);
+  if (!parts) return `microtome run - <<'EXPERIMENT'\n${readableJson(experiment)}\nEXPERIMENT`;
+  const { subcommand, prompt, flags } = parts;
+  const words = ["microtome", subcommand, "-m", quote(experiment.model)];
+  // An option's value must not look like an option; neither must the prompt.
+  const options = flags.map(([flag, value]) => {
+    if (value == null) return flag;
+    return value.startsWith("-") ? `${flag}=${quote(value)}` : `${flag} ${quote(value)}`;
+  });
+  const asWord = quote(prompt);
+  return commandLine(prompt.startsWith("-") ? [...words, ...options, `-- ${asWord}`] : [...words, asWord, ...options]);
+}
+
+type Flag = [flag: string, value?: string];
+
+interface Parts {
+  subcommand: string;
+  prompt: string;
+  flags: Flag[];
+}
+
+/** The subcommand and its flags; null where something cannot be said with them. */
+function flagsFor(experiment: Experiment): Parts | null {
+  const { prompts } = experiment;
+  const [prompt] = prompts;
+  if (!prompt || prompts.length !== 1) return null;
+  const style = styleOf(prompt);
+  if (!style) return null;
+  const own = methodFlags(experiment, prompt);
+  if (!own) return null;
+  const [subcommand, flags] = own;
+  const plain = subcommand === "generate";
+  const asked = [...(prompt.answers ?? []), ...(prompt.wrong_answers ?? []), ...(experiment.metrics ?? [])];
+  if (plain && (asked.length > 0 || experiment.read_at != null)) return null;
+  if ((prompt.wrong_answers ?? []).length > 0 && (prompt.answers ?? []).length === 0) return null;
+  return {
+    subcommand,
+    prompt: written(prompt.clean),
+    flags: [...answerFlags(prompt), ...flags, ...commonFlags(experiment), ...(style === "ids" ? [["--ids"] as Flag] : [])],
+  };
+}
+
+function methodFlags({ method }: Experiment, prompt: Prompt): [string, Flag[]] | null {
+  if (method === "measure") return prompt.corrupt == null ? ["measure", []] : null;
+  if ("ablate" in method) return named("ablate", ablateFlags(method.ablate, prompt));
+  if ("patch" in method) return named("patch", patchFlags(method.patch, prompt));
+  if ("generate" in method) {
+    return prompt.corrupt == null ? named("generate", generateFlags(method.generate, prompt)) : null;
+  }
+  return null;
+}
+
+function named(subcommand: string, flags: Flag[] | null): [string, Flag[]] | null {
+  return flags && [subcommand, flags];
+}
+
+function ablateFlags({ targets, with: replacement, at, clamp }: Ablate, prompt: Prompt): Flag[] | null {
+  const how = replacementFlags(replacement, prompt);
+  if (!how || clamp != null) return null;
+  return [...targetFlags(targets), ...how, ...positionFlags(at)];
+}
+
+function targetFlags(targets: Ablate["targets"]): Flag[] {
+  if (targets === "heads") return [];
+  if (targets === "attention_layers") return [["--sweep", "attention"]];
+  if (targets === "mlps") return [["--sweep", "mlps"]];
+  if ("together" in targets) return [["--heads", targets.together.join(",")]];
+  const layers: Flag[] = targets.neurons.length > 0 ? [["--layers", targets.neurons.join(",")]] : [];
+  return [["--sweep", "neurons"], ...layers];
+}
+
+function patchFlags({ site, by, direction, at }: Patch, prompt: Prompt): Flag[] | null {
+  if (prompt.corrupt == null) return null;
+  const swept = by === "head_position" || by === "layer_position";
+  const where = positionFlags(at);
+  if (swept && where.length > 0) return null;
+  const layout: Flag = typeof by === "string" ? ["--by", by.replaceAll("_", "-")]
+    : "heads" in by ? ["--heads", by.heads.join(",")]
+    : ["--layers", by.layers.join(",")];
+  const way: Flag[] = direction === "noise" ? [["--direction", "noise"]] : [];
+  return [["-c", written(prompt.corrupt)], ["--site", site], layout, ...way, ...where];
+}
+
+function generateFlags(generate: Generate, prompt: Prompt): Flag[] | null {
+  const { max_new_tokens, temperature = 0, cut = [], with: replacement = "zero" } = generate;
+  const how = replacementFlags(replacement, prompt);
+  if (!how || (cut.length === 0 && replacement !== "zero")) return null;
+  return [
+    ["--max", String(max_new_tokens)],
+    ...(temperature === 0 ? [] : [["--temperature", String(temperature)] as Flag]),
+    ...(cut.length === 0 ? [] : [["--cut", cut.join(",")] as Flag]),
+    ...(cut.length === 0 ? [] : how),
+  ];
+}
+
+function replacementFlags(replacement: Replacement, { clean, corrupt }: Prompt): Flag[] | null {
+  if (typeof replacement === "string") {
+    if (corrupt != null) return null;
+    return replacement === "zero" ? [] : [["--with", replacement.replaceAll("_", "-")]];
+  }
+  if ("mean" in replacement) {
+    const { reference = [], per } = replacement.mean;
+    if (reference.length > 0 || corrupt != null) return null;
+    return [["--with", "mean"], ...(per === "position" ? [["--per-position"] as Flag] : [])];
+  }
+  const { from } = replacement.resample;
+  if (from != null && (corrupt != null || typeof from !== typeof clean)) return null;
+  const source: Flag[] = from != null ? [["--from", written(from)]]
+    : corrupt != null ? [["-c", written(corrupt)]]
+    : [];
+  return [["--with", "resample"], ...source];
+}
+
+function positionFlags(at: Positions = "all"): Flag[] {
+  if (at === "all") return [];
+  if (at === "last") return [["--at", at]];
+  return [["--at", "from" in at ? `${at.from}..` : at.at.join(",")]];
+}
+
+function answerFlags({ answers = [], wrong_answers = [] }: Prompt): Flag[] {
+  return [
+    ...answers.map((answer): Flag => ["-t", String(answer)]),
+    ...wrong_answers.map((answer): Flag => ["-f", String(answer)]),
+  ];
+}
+
+function commonFlags({ weights, bos, metrics = [], read_at, seed = 0 }: Experiment): Flag[] {
+  return [
+    ...(metrics.length > 0 ? [["--metric", metrics.join(",")] as Flag] : []),
+    ...(read_at == null ? [] : [["--read-at", String(read_at)] as Flag]),
+    ...(seed === 0 ? [] : [["--seed", String(seed)] as Flag]),
+    ...(weights === "raw" ? [["--weights", "raw"] as Flag] : []),
+    ...(bos === "omit" ? [["--no-bos"] as Flag] : []),
+  ];
+}
+
+/** `--ids` reads prompts and answers alike, so they must all be text or all be ids. */
+function styleOf({ clean, corrupt, answers = [], wrong_answers = [] }: Prompt): "text" | "ids" | null {
+  const all: (Text | Answer)[] = [clean, ...(corrupt == null ? [] : [corrupt]), ...answers, ...wrong_answers];
+  if (all.every((item) => typeof item === "string")) return "text";
+  return all.some((item) => typeof item === "string") ? null : "ids";
+}
+
+function written(text: Text): string {
+  return typeof text === "string" ? text : text.join(",");
+}

@@ -1,0 +1,4 @@
+export { commandFor } from "./command";
+export { curlFor } from "./curl";
+export { readableJson } from "./json";
+export { rustFor } from "./rust";

@@ -1,0 +1,4 @@
+export { artefacts, saveRecord } from "./artefacts";
+export type { Artefact } from "./artefacts";
+export { escapeHtml, htmlDocument } from "./document";
+export { fileName, saveFile, saveText } from "./download";

@@ -1,0 +1,97 @@
+// Logit lens: what every layer would say at every position.
+
+import { useComputed } from "@preact/signals";
+import { asApiError, isAbort, runExperiment } from "../api";
+import type { Experiment } from "../api";
+import { Empty, Panel, Progress, Result, Segmented, Working, duration } from "../components";
+import { InputStrip } from "../inputs";
+import { useRun } from "../shell/useRun";
+import { asked, change, experiment, useResource, useShown, useTokens, workspace } from "../state";
+import type { Asked, Fetching } from "../state";
+import { CellCard } from "../views/lens/CellCard";
+import { Curves } from "../views/lens/Curves";
+import type { Other } from "../views/lens/Curves";
+import { LensGrid } from "../views/lens/LensGrid";
+import { colourOptions, colourShown } from "../views/lens/colour";
+import { findTable } from "../views/tables";
+
+function reading(inputs: Asked | null): Experiment | null {
+  if (!inputs || inputs.prompt === "") return null;
+  // The lens reads one prompt; metrics of a pair would be read as those of a sweep.
+  return experiment({ ...inputs, corrupt: "", foil: "" }, { logit_lens: {} }, { metrics: inputs.target ? ["prob", "rank", "entropy"] : ["entropy"] });
+}
+
+/** Further prompts are read one by one: one that cannot be read spoils no other. */
+async function readAll(experiments: Experiment[], { signal }: Fetching): Promise<Other[]> {
+  return Promise.all(experiments.map(async (experiment): Promise<Other> => {
+    const prompt = String(experiment.prompts[0]?.clean ?? "");
+    try {
+      return { prompt, record: await runExperiment(experiment, { signal }), error: null };
+    } catch (error) {
+      if (isAbort(error)) throw error;
+      return { prompt, record: null, error: asApiError(error) };
+    }
+  }));
+}
+
+export function LensPage() {
+  const key = useComputed(() => reading(asked.value));
+  const lens = useResource(key, runExperiment);
+  const othersKey = useComputed(() => {
+    const inputs = asked.value;
+    if (!inputs || inputs.target === "" || workspace.others.value.length === 0) return null;
+    return workspace.others.value.flatMap((prompt) => reading({ ...inputs, prompt }) ?? []);
+  });
+  const others = useResource(othersKey, readAll);
+  const tokens = useTokens(workspace.prompt);
+
+  const inputs = asked.value;
+  const answered = Boolean(inputs?.target);
+  const record = lens.data.value;
+  const partial = lens.partial.value;
+  const tables = partial ?? record?.results.tables ?? [];
+  const found = findTable(tables, colourShown(workspace.metric.value, answered), ["value"]) ?? findTable(tables, "top1_prob", ["value"]);
+  const n = found?.table.axes[1]?.labels.length ?? 1;
+  const rows = found?.table.axes[0]?.labels.length ?? 1;
+  const chosen = { layer: Math.min(workspace.layer.value ?? rows - 1, rows - 1), pos: Math.min(workspace.pos.value ?? n - 1, n - 1) };
+  const shownOthers = workspace.others.value.map((prompt) => others.data.value?.find((other) => other.prompt === prompt) ?? { prompt, record: null, error: null });
+  useShown({ experiment: key.value, record: lens.stale.value ? null : record, table: found?.index ?? 0 });
+
+  const run = useRun(lens);
+
+  const grid = (dim: boolean) => found && (
+    <LensGrid
+      tables={tables} table={found.table} lens={partial ? null : (record?.results.lens ?? null)} chosen={chosen} dim={dim}
+      tokens={partial ? tokens.data.value : (record?.results.prompts[0]?.clean ?? null)}
+    />
+  );
+  return (
+    <>
+      <InputStrip fields={["target"]} action={{ text: "Read", onPress: run }} />
+      <div class="columns lens">
+        <Panel
+          fill class="main" title="What each layer would say next" note={record && !lens.stale.value && !partial ? duration(record.elapsed_secs) : ""}
+          aside={(
+            <>
+              <Progress phase={lens.phase.value} progress={lens.progress.value} onStop={lens.cancel} />
+              <Segmented label="Colour by" options={colourOptions(answered)} value={colourShown(workspace.metric.value, answered)} onChange={(metric) => change({ metric })} />
+            </>
+          )}
+        >
+          <Working phase={lens.phase.value} progress={lens.progress.value} />
+          {partial ? grid(false) : <Result of={lens} empty={<Empty fill title="Type a prompt to read the model's mind layer by layer." />}>{(_, stale) => grid(stale)}</Result>}
+        </Panel>
+        <div class="stack">
+          {record
+            ? (
+              <>
+                <CellCard record={record} {...chosen} dim={lens.stale.value} />
+                <Curves record={record} others={shownOthers} pos={workspace.pos.value} answer={inputs?.target ?? ""} />
+              </>
+            )
+            : <Panel fill title="Chosen cell"><Empty fill title="Click a cell to see its five most probable tokens." /></Panel>}
+        </div>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,120 @@
+// What the address says: every field of the workspace, its default, and its place in the query string.
+
+export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention"] as const;
+export type View = (typeof VIEWS)[number];
+
+export const CUTS = ["zero", "mean", "resample", "uniform", "zero_pattern", "random", "previous"] as const;
+/** What takes the place of a cut head. */
+export type Cut = (typeof CUTS)[number];
+
+export const IMPORTANCES = ["", "gradient", "output_norm", "ablation_kl"] as const;
+
+export interface Fields {
+  view: View;
+  /** Empty: the server's default model. */
+  model: string;
+  prompt: string;
+  corrupt: string;
+  /** The right next token, leading space included. */
+  target: string;
+  /** A wrong next token; with it there is a logit difference. */
+  foil: string;
+  /** Heads chosen in Surgery and Ablation: `L0H1`. */
+  cut: readonly string[];
+  how: Cut;
+  at: "all" | "last";
+  /** A token whose logit is held at its unedited value while an ablation is measured; empty: none. */
+  clamp: string;
+  /** Empty: what the view shows first. */
+  metric: string;
+  quantity: "change" | "value" | "recovery";
+  site: string;
+  /** How patches are laid out; the API's `by`. */
+  layout: "head" | "head_position" | "layer" | "layer_position";
+  direction: "denoise" | "noise";
+  /** Cells patched together: heads `L0H1` or layers `L3`. */
+  patch: readonly string[];
+  temperature: number;
+  seed: number;
+  /** Tokens to generate. */
+  length: number;
+  /** Empty: the head grid is plain. */
+  importance: (typeof IMPORTANCES)[number];
+  /** The head shown large in Attention. */
+  head: string;
+  /** The chosen token position; null: the last. */
+  pos: number | null;
+  /** The chosen row of the logit lens, counted from the embedding; null: the last. */
+  layer: number | null;
+  /** Further prompts whose curves the logit lens draws. */
+  others: readonly string[];
+}
+
+export const DEFAULTS: Readonly<Fields> = {
+  view: "surgery", model: "", prompt: "", corrupt: "", target: "", foil: "",
+  cut: [], how: "zero", at: "all", clamp: "", metric: "", quantity: "recovery",
+  site: "resid_pre", layout: "layer_position", direction: "denoise", patch: [],
+  temperature: 0, seed: 0, length: 40, importance: "gradient", head: "", pos: null, layer: null, others: [],
+};
+
+/** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
+const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head"] as const;
+const LISTS = ["cut", "patch"] as const;
+const NUMBERS = ["temperature", "seed", "length"] as const;
+const PLACES = ["pos", "layer"] as const;
+const CHOICES = {
+  view: VIEWS, how: CUTS, importance: IMPORTANCES,
+  at: ["all", "last"], quantity: ["change", "value", "recovery"],
+  layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
+} as const;
+
+/** The query string of a state. The prompt is always in it, so that an emptied one stays empty. */
+export function encode(fields: Fields): string {
+  const query = new URLSearchParams();
+  query.set("view", fields.view);
+  for (const name of TEXTS) {
+    if (fields[name] !== DEFAULTS[name] || name === "prompt") query.set(name, fields[name]);
+  }
+  for (const name of Object.keys(CHOICES) as (keyof typeof CHOICES)[]) {
+    if (name !== "view" && fields[name] !== DEFAULTS[name]) query.set(name, fields[name] || "none");
+  }
+  for (const name of LISTS) if (fields[name].length > 0) query.set(name, fields[name].join(","));
+  for (const name of NUMBERS) if (fields[name] !== DEFAULTS[name]) query.set(name, String(fields[name]));
+  for (const name of PLACES) if (fields[name] !== null) query.set(name, String(fields[name]));
+  for (const other of fields.others) query.append("with", other);
+  return `?${query.toString()}`;
+}
+
+/** The state a query string stands for; what it does not say, or says wrongly, is the default. */
+export function decode(search: string): Fields {
+  const query = new URLSearchParams(search);
+  const fields: Fields = { ...DEFAULTS };
+  for (const name of TEXTS) fields[name] = query.get(name) ?? DEFAULTS[name];
+  const choices: Record<string, string> = {};
+  for (const name of Object.keys(CHOICES) as (keyof typeof CHOICES)[]) {
+    const given = query.get(name);
+    const value = given === "none" ? "" : given;
+    const known: readonly string[] = CHOICES[name];
+    choices[name] = value !== null && known.includes(value) ? value : DEFAULTS[name];
+  }
+  Object.assign(fields, choices);
+  for (const name of LISTS) fields[name] = (query.get(name) ?? "").split(",").filter(Boolean);
+  for (const name of NUMBERS) fields[name] = number(query.get(name)) ?? DEFAULTS[name];
+  for (const name of PLACES) {
+    const place = number(query.get(name));
+    fields[name] = place !== null && Number.isInteger(place) ? place : null;
+  }
+  fields.others = query.getAll("with");
+  return fields;
+}
+
+/** Whether an address says anything of a prompt; if not, the page shows its first example. */
+export function saysPrompt(search: string): boolean {
+  return new URLSearchParams(search).has("prompt");
+}
+
+function number(text: string | null): number | null {
+  if (text === null || text.trim() === "") return null;
+  const value = Number(text);
+  return Number.isFinite(value) && value >= 0 ? value : null;
+}
