@@ -1,14 +1,16 @@
 //! Tasks of this repository, run as `cargo xtask <task>`.
 //!
-//! Nothing but Rust is needed to run them. The crate itself depends on none of the others, so it
+//! Rust is needed to run them, and Node.js for what concerns the web page. The crate itself depends on none of the others, so it
 //! still builds where they do not, and says which of them is broken.
 
+mod bench_server;
 mod bench_training;
 mod links;
 mod make_model;
 mod noise;
 mod test;
 mod tidy;
+mod web;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,8 +25,12 @@ enum Task {
     Test,
     /// The repository's own rules: file lengths, panics in libraries, machine paths, links.
     Tidy,
+    /// Write the OpenAPI document from the server's code, and the page's types from the document.
+    GenApi,
     /// Write a Hugging Face GPT-2 checkpoint of random weights, for tests and timing.
     MakeModel(make_model::MakeModel),
+    /// The server under mixed requests from many connections.
+    BenchServer(bench_server::BenchServer),
     /// Train here and in PyTorch, in turns, and compare time and loss.
     BenchTraining(bench_training::BenchTraining),
 }
@@ -34,7 +40,9 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test => test::run(root),
         Task::Tidy => tidy::run(root),
+        Task::GenApi => web::gen_api(root),
         Task::MakeModel(make) => make.run(),
+        Task::BenchServer(bench) => bench.run(root),
         Task::BenchTraining(bench) => bench.run(root),
     };
     match done {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check in order, each with its time, up to the first that fails.
 //!
-//! The steps are a list ([`steps`]); a check of another kind, such as the web page's, is one more
+//! The steps are a list ([`steps`]); a check of another kind is one more
 //! entry. What a command prints goes through untouched.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::tidy;
+use crate::{tidy, web};
 
 /// One check.
 struct Step {
@@ -44,6 +44,9 @@ fn steps() -> Vec<Step> {
                 env: &[("RUSTDOCFLAGS", "-D warnings")],
             },
         },
+        Step { name: "api", action: Action::Here(web::check_api) },
+        Step { name: "web", action: Action::Here(web::check) },
+        Step { name: "browser", action: Action::Here(web::browse) },
     ]
 }
 
