@@ -196,6 +196,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Refuses the first thing said that a method has no use for.
+    pub(crate) fn refuse_unused(method: &'static str, said: &[(bool, &'static str)]) -> Result<()> {
+        match said.iter().find(|(said, _)| *said) {
+            Some(&(_, what)) => Err(Error::Unused { method, what }),
+            None => Ok(()),
+        }
+    }
+}
+
 fn show(tokens: &[String]) -> String {
     tokens.iter().map(|token| format!("[{}]", token.replace('\n', "\\n"))).collect()
 }

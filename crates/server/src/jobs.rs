@@ -89,7 +89,7 @@ impl Jobs {
         &self.desk
     }
 
-    /// The job of this experiment: the one there is, or a new one.
+    /// Follows the job of this experiment: the one there is, or a new one.
     ///
     /// # Errors
     /// 503 where the line is full.
@@ -97,30 +97,32 @@ impl Jobs {
         self: &Arc<Jobs>,
         served: &Arc<Served>,
         experiment: Experiment,
-    ) -> Result<Arc<Job>, ApiError> {
+    ) -> Result<Listener, ApiError> {
         let id = fingerprint(&experiment, served);
         let mut known = lock(&self.known);
-        if let Some(job) = known.get(&id) {
-            match job.log().phase {
-                // What failed or was stopped is asked anew.
-                Phase::Failed | Phase::Cancelled => {}
-                Phase::Done => {
-                    self.meters.cache_hit();
-                    return Ok(job.clone());
-                }
-                Phase::Queued | Phase::Running if !job.cancel.load(Ordering::Acquire) => {
-                    return Ok(job.clone());
-                }
-                Phase::Queued | Phase::Running => {}
+        if let Some(listener) = known.get(&id).and_then(|job| self.join(job)) {
+            if listener.log().phase == Phase::Done {
+                self.meters.cache_hit();
             }
+            return Ok(listener);
         }
         let place = self.desk.line_up()?;
         let job = Arc::new(Job::new(id.clone(), experiment, served.clone(), place.ahead));
+        let listener = self.listen(job.clone());
         known.put(id, job.clone());
         make_room(&mut known);
         drop(known);
-        tokio::spawn(self.clone().compute(job.clone(), place));
-        Ok(job)
+        tokio::spawn(self.clone().compute(job, place));
+        Ok(listener)
+    }
+
+    /// Follows a job unless it failed or is being stopped: that is asked anew.
+    fn join(&self, job: &Arc<Job>) -> Option<Listener> {
+        // The last listener decides to cancel under the same lock.
+        let log = lock(&job.log);
+        let ends = job.cancel.load(Ordering::Acquire) && !log.phase.is_over();
+        let failed = matches!(log.phase, Phase::Failed | Phase::Cancelled);
+        (!ends && !failed).then(|| self.listen(job.clone()))
     }
 
     /// The job of an id.
@@ -157,8 +159,7 @@ impl Jobs {
         served: &Arc<Served>,
         experiment: Experiment,
     ) -> Result<Arc<Record>, ApiError> {
-        let job = self.submit(served, experiment)?;
-        let mut listener = self.listen(job);
+        let mut listener = self.submit(served, experiment)?;
         loop {
             let log = listener.log();
             match (log.phase, log.record, log.error) {
@@ -373,8 +374,9 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.meters.listener_left();
+        let log = lock(&self.job.log);
         let was_last = self.job.listeners.fetch_sub(1, Ordering::AcqRel) == 1;
-        if was_last && !self.job.kept.load(Ordering::Acquire) && !self.job.log().phase.is_over() {
+        if was_last && !self.job.kept.load(Ordering::Acquire) && !log.phase.is_over() {
             self.job.cancel();
         }
     }

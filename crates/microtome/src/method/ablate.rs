@@ -11,7 +11,7 @@ use super::change::{Replacement, Sources};
 use super::sweep::{self, Captions, Cells, Swept};
 use crate::component::Component;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Watch};
+use crate::experiment::{Case, Experiment, Watch};
 use crate::measure::Subject;
 use crate::record::{Axis, Results};
 use crate::text_model::{Answer, TextModel};
@@ -184,7 +184,7 @@ impl Ablate {
 }
 
 /// Where a component is cut.
-pub(crate) fn hook_of(part: Component, with: &Replacement) -> Result<Hook> {
+fn hook_of(part: Component, with: &Replacement) -> Result<Hook> {
     match (part, with.is_pattern()) {
         (part, false) => Ok(output_of(part)),
         (Component::Head { layer, .. } | Component::Attention { layer }, true) => Ok(Site::Pattern.at(layer)),
@@ -209,8 +209,24 @@ pub fn zeroed(part: Component) -> Edit {
 }
 
 /// The edit that cuts a component at `hook`.
-pub(crate) fn edit_of(part: Component, hook: Hook, sources: &Sources, with: &Replacement, seed: u64) -> Edit {
+fn edit_of(part: Component, hook: Hook, sources: &Sources, with: &Replacement, seed: u64) -> Edit {
     only(part, Edit::new(hook, sources.change(with, hook, seed)))
+}
+
+/// The edits that cut components, all in one run of a prompt.
+pub(crate) fn cut_together(
+    parts: &[Component],
+    with: &Replacement,
+    experiment: &Experiment,
+    model: &TextModel,
+    case: &Case,
+) -> Result<Vec<Edit>> {
+    parts.iter().try_for_each(|part| part.check(model.config()))?;
+    let hooks = parts.iter().map(|part| hook_of(*part, with)).collect::<Result<Vec<_>>>()?;
+    let sources = Sources::shared(with, experiment, model, &hooks)?;
+    let sources = sources.for_prompt(with, experiment, model, (0, case), &hooks)?;
+    let edit = |(part, hook)| edit_of(part, hook, &sources, with, experiment.seed);
+    Ok(parts.iter().copied().zip(hooks).map(edit).collect())
 }
 
 /// An edit of a component's hook, kept to the component.

@@ -44,6 +44,13 @@ pub enum Replacement {
     Previous,
 }
 
+impl Default for Replacement {
+    /// Zero: what a cut is where nothing else is said.
+    fn default() -> Replacement {
+        Replacement::Zero
+    }
+}
+
 /// What a mean is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

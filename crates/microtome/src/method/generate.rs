@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use microtome_model::{DType, Edit, Lane, LaneOptions, RunOptions, Site};
 use serde::{Deserialize, Serialize};
 
-use super::ablate::{edit_of, hook_of};
-use super::change::{Per, Replacement, Sources};
+use super::ablate::cut_together;
+use super::change::{Per, Replacement};
 use super::sweep;
 use super::writing::{Draw, TOP_K, Writing};
 use crate::component::Component;
@@ -35,12 +35,8 @@ pub struct Generate {
     #[serde(default)]
     pub cut: Vec<Component>,
     /// What takes their place.
-    #[serde(default = "zero")]
+    #[serde(default)]
     pub with: Replacement,
-}
-
-fn zero() -> Replacement {
-    Replacement::Zero
 }
 
 /// Text generated from the first prompt.
@@ -112,15 +108,14 @@ impl Generate {
             (!experiment.metrics.is_empty(), "metrics"),
             (experiment.read_at.is_some(), "a position to read at"),
         ];
-        if let Some((_, what)) = unused.into_iter().find(|(said, _)| *said) {
-            return Err(Error::Unused { method: "generation", what });
-        }
+        Error::refuse_unused("generation", &unused)?;
         let cases = experiment.cases(model)?;
         let prompt = &cases[0].clean;
         let n_ctx = model.config().n_ctx;
         let max_len = prompt.ids.len().saturating_add(self.max_new_tokens).min(n_ctx);
         let new = max_len - prompt.ids.len();
-        let edits = self.edits(experiment, model)?;
+        self.check_cut()?;
+        let edits = cut_together(&self.cut, &self.with, experiment, model, &cases[0])?;
         let begin = |name, edits: &[Edit]| {
             let draw = Draw { temperature: self.temperature, seed: experiment.seed };
             Writing::begin(model, name, &prompt.ids, edits, draw, max_len)
@@ -198,20 +193,16 @@ impl Generate {
         })
     }
 
-    fn edits(&self, experiment: &Experiment, model: &TextModel) -> Result<Vec<Edit>> {
-        // Values by position exist for the prompt only; new tokens have none.
+    /// Values by position exist for the prompt only; new tokens have none.
+    fn check_cut(&self) -> Result<()> {
         let by_position = matches!(self.with, Replacement::Mean { per: Per::Position, .. });
-        if by_position || matches!(self.with, Replacement::Resample { .. }) {
-            return Err(Error::Missing {
+        match by_position || matches!(self.with, Replacement::Resample { .. }) {
+            false => Ok(()),
+            true => Err(Error::Missing {
                 what: "a value for tokens that are yet to come",
                 hint: "while text is generated cut with zero, an overall mean, or a pattern",
-            });
+            }),
         }
-        self.cut.iter().try_for_each(|part| part.check(model.config()))?;
-        let hooks = self.cut.iter().map(|part| hook_of(*part, &self.with)).collect::<Result<Vec<_>>>()?;
-        let sources = Sources::shared(&self.with, experiment, model, &hooks)?;
-        let edit = |(part, hook)| edit_of(part, hook, &sources, &self.with, experiment.seed);
-        Ok(self.cut.iter().copied().zip(hooks).map(edit).collect())
     }
 }
 

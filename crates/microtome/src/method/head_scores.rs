@@ -115,9 +115,7 @@ impl HeadScoring {
             (!experiment.metrics.is_empty(), "metrics"),
             (experiment.read_at.is_some(), "a position to read at"),
         ];
-        if let Some((_, what)) = unused.into_iter().find(|(said, _)| *said) {
-            return Err(Error::Unused { method: "head scores", what });
-        }
+        Error::refuse_unused("head scores", &unused)?;
         let config = model.config();
         let longest = (config.n_ctx - usize::from(model.bos().is_some())) / 2;
         let period = self.period.unwrap_or(longest.min(50));

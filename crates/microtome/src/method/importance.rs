@@ -109,9 +109,7 @@ fn output_norm(experiment: &Experiment, model: &TextModel) -> Result<Results> {
         (!experiment.metrics.is_empty(), "metrics"),
         (experiment.read_at.is_some(), "a position to read at: it averages over all"),
     ];
-    if let Some((_, what)) = unused.into_iter().find(|(said, _)| *said) {
-        return Err(Error::Unused { method: "importance by output norm", what });
-    }
+    Error::refuse_unused("importance by output norm", &unused)?;
     let case = &experiment.cases(model)?[0];
     let reads: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Result.at(layer)).collect();
     let logits = microtome_model::Positions::Last;

@@ -8,12 +8,12 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{Edit, Hook, RunOptions, Site, Tensor, with_rows};
+use microtome_model::{Hook, RunOptions, Site, Tensor, with_rows};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::ablate::{edit_of, hook_of};
-use super::change::{Replacement, Sources};
+use super::ablate::cut_together;
+use super::change::Replacement;
 use super::sweep;
 use crate::component::Component;
 use crate::error::{Error, Result};
@@ -31,12 +31,8 @@ pub struct LogitLens {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<Component>,
     /// What takes their place.
-    #[serde(default = "zero")]
+    #[serde(default)]
     pub with: Replacement,
-}
-
-fn zero() -> Replacement {
-    Replacement::Zero
 }
 
 /// What every layer would say at every position.
@@ -69,16 +65,14 @@ impl LogitLens {
             (experiment.prompts.len() > 1, "more than one prompt"),
             (experiment.read_at.is_some(), "a position to read at: it reads all"),
         ];
-        if let Some((_, what)) = unused.into_iter().find(|(said, _)| *said) {
-            return Err(Error::Unused { method: "the logit lens", what });
-        }
+        Error::refuse_unused("the logit lens", &unused)?;
         let metrics = experiment.metrics()?;
         if metrics.iter().any(|metric| metric.over() != Over::Position) {
             let what = "metrics over a whole prompt; name some that are read at one position, such as prob";
             return Err(Error::Unused { method: "the logit lens", what });
         }
         let case = &experiment.cases(model)?[0];
-        let edits = self.edits(experiment, model, case)?;
+        let edits = cut_together(&self.cut, &self.with, experiment, model, case)?;
         let n_layers = model.config().n_layers;
         let hooks: Vec<Hook> = std::iter::once(Site::ResidPre.at(0))
             .chain((0..n_layers).map(|layer| Site::ResidPost.at(layer)))
@@ -123,20 +117,6 @@ impl LogitLens {
             runs_wanted: hooks.len(),
             ..Default::default()
         })
-    }
-
-    fn edits(
-        &self,
-        experiment: &Experiment,
-        model: &TextModel,
-        case: &crate::experiment::Case,
-    ) -> Result<Vec<Edit>> {
-        self.cut.iter().try_for_each(|part| part.check(model.config()))?;
-        let hooks = self.cut.iter().map(|part| hook_of(*part, &self.with)).collect::<Result<Vec<_>>>()?;
-        let sources = Sources::shared(&self.with, experiment, model, &hooks)?;
-        let sources = sources.for_prompt(&self.with, experiment, model, (0, case), &hooks)?;
-        let edit = |(part, hook)| edit_of(part, hook, &sources, &self.with, experiment.seed);
-        Ok(self.cut.iter().copied().zip(hooks).map(edit).collect())
     }
 
     fn done(&self, experiment: &Experiment) -> String {

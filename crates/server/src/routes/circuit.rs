@@ -12,18 +12,16 @@ use axum::http::StatusCode;
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
 use microtome::method::patch::{By, Direction, Patch};
-use microtome::metric::MetricId;
 use microtome::model::{Config, Positions, Site};
-use microtome::{
-    Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Record, RunReport, Table, Text,
-};
+use microtome::{Answer, Component, Method, Prompt, Quantity, Record, RunReport, Table, Text};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::models::Served;
-use crate::request::{Body, check_limits};
+use crate::request::Body;
+use crate::routes::ask::Ask;
 
 /// A token and its probability.
 #[derive(Debug, Serialize, ToSchema)]
@@ -450,19 +448,8 @@ async fn ask(
     prompt: Prompt,
     method: Method,
 ) -> Result<Arc<Record>, ApiError> {
-    let metrics = ["prob", "rank", "entropy", "margin"].map(MetricId::named);
-    let experiment = Experiment {
-        model: served.id.clone(),
-        weights: served.model.model().processing(),
-        bos: Bos::Prepend,
-        prompts: vec![prompt],
-        method,
-        metrics: metrics.into_iter().collect::<Result<_, _>>()?,
-        read_at: None,
-        seed: 0,
-    };
-    check_limits(&experiment)?;
-    app.jobs.record(served, experiment).await
+    let metrics = ["prob", "rank", "entropy", "margin"];
+    Ask { app, served, seed: 0 }.record(prompt, method, &metrics).await
 }
 
 fn components(heads: &[HeadSpec]) -> Vec<Component> {

@@ -92,13 +92,13 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     check_limits(&experiment)?;
     let served = app.models.of(&experiment)?;
-    let job = app.jobs.submit(served, experiment)?;
+    let listener = app.jobs.submit(served, experiment)?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        return Ok(crate::events::events(app.jobs.listen(job)).into_response());
+        return Ok(crate::events::events(listener).into_response());
     }
-    job.keep();
-    let state = JobState::of(&job);
+    listener.job.keep();
+    let state = JobState::of(&listener.job);
     let status = if matches!(state.status, Status::Done) { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(state)).into_response())
 }
@@ -183,8 +183,13 @@ pub(crate) async fn record(State(app): State<App>, Path(id): Path<String>) -> Re
     )
 )]
 pub(crate) async fn tables(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    use microtome::model::{Device, Tensor, to_safetensors};
     let record = record_of(&app, &id)?;
+    let bytes = aside(move || packed(&record)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+fn packed(record: &Record) -> Result<Vec<u8>, ApiError> {
+    use microtome::model::{Device, Tensor, to_safetensors};
     let tensor = |(index, table): (usize, &Table)| -> Result<(String, Tensor), microtome::Error> {
         let shape: Vec<usize> = table.axes.iter().map(|axis| axis.labels.len()).collect();
         let values: Vec<f64> = table.values.iter().map(|value| value.unwrap_or(f64::NAN)).collect();
@@ -193,8 +198,7 @@ pub(crate) async fn tables(State(app): State<App>, Path(id): Path<String>) -> Re
         Ok((format!("{index}.{}.{quantity}", table.metric), tensor))
     };
     let tensors = record.results.tables.iter().enumerate().map(tensor).collect::<Result<Vec<_>, _>>()?;
-    let bytes = to_safetensors(&tensors).map_err(microtome::Error::from)?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+    Ok(to_safetensors(&tensors).map_err(microtome::Error::from)?)
 }
 
 /// Which table of a record.
@@ -219,7 +223,8 @@ pub(crate) async fn plot_svg(
     Path(id): Path<String>,
     Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
-    let svg = drawn(&*record_of(&app, &id)?, which.table)?;
+    let record = record_of(&app, &id)?;
+    let svg = aside(move || drawn(&record, which.table)).await?;
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
 }
 
@@ -238,11 +243,9 @@ pub(crate) async fn plot_png(
     Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
     let record = record_of(&app, &id)?;
-    let drawing = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, ApiError> {
-        let png = svg_to_png(&drawn(&record, which.table)?, 2.0).map_err(microtome::Error::from)?;
-        Ok(png)
-    });
-    let png = drawing.await.map_err(|_| ApiError::internal("the picture could not be drawn"))??;
+    let png =
+        aside(move || Ok(svg_to_png(&drawn(&record, which.table)?, 2.0).map_err(microtome::Error::from)?));
+    let png = png.await?;
     Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
 }
 
@@ -261,8 +264,16 @@ pub(crate) async fn table_csv(
     Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
     let record = record_of(&app, &id)?;
-    let csv = table(&record, which.table)?.csv();
+    let csv = aside(move || Ok(table(&record, which.table)?.csv())).await?;
     Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv).into_response())
+}
+
+/// Work that takes a while though it runs no model: away from the threads that answer.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ApiError::internal("the table could not be written"))?
 }
 
 fn record_of(app: &App, id: &str) -> Result<Arc<Record>, ApiError> {

@@ -1,5 +1,6 @@
 //! Everything that can be asked, one file per resource.
 
+mod ask;
 mod attention;
 mod circuit;
 mod examples;

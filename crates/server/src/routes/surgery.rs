@@ -3,23 +3,21 @@
 //! Three experiments: the generation with its comparison, the importance of every head for the prompt, and the
 //! logit lens of the cut run at the position that predicted its last token.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use microtome::method::change::Replacement;
 use microtome::method::generate::{Generate, GeneratedToken};
 use microtome::method::importance::{Importance, Measure};
 use microtome::method::logit_lens::LogitLens;
-use microtome::metric::MetricId;
-use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Record, Text};
+use microtome::{Answer, Component, Method, Prompt, Quantity, Text};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::models::Served;
-use crate::request::{Body, check_limits};
+use crate::request::Body;
+use crate::routes::ask::Ask;
 
 /// Heads cut while text is generated.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -170,7 +168,7 @@ pub(crate) async fn surgery(
         cut: cut.clone(),
         with: with.clone(),
     };
-    let record = ask.record(prompt(), Method::Generate(generate), vec![]).await?;
+    let record = ask.record(prompt(), Method::Generate(generate), &[]).await?;
     let no_text = || ApiError::internal("no text was generated");
     let generation = record.results.generation.as_ref().ok_or_else(no_text)?;
     // With nothing cut there is one text.
@@ -181,7 +179,7 @@ pub(crate) async fn surgery(
         ImportanceMethod::Rollback => Measure::OutputNorm,
         ImportanceMethod::Ablation => Measure::AblationKl,
     };
-    let importance = ask.record(prompt(), Method::Importance(Importance { by }), vec![]).await?;
+    let importance = ask.record(prompt(), Method::Importance(Importance { by }), &[]).await?;
     let table = importance.table(by.metric(), Quantity::Value).ok_or_else(no_text)?;
     let scores: Vec<f64> = table.values.iter().map(|value| value.unwrap_or_default()).collect();
     let n_heads = served.model.config().n_heads;
@@ -197,62 +195,32 @@ pub(crate) async fn surgery(
         importance_scores: ImportanceScores {
             gradient_matrix: scores.chunks(n_heads).map(<[f64]>::to_vec).collect(),
         },
-        layer_impact: ask.layer_impact(ablated, LogitLens { cut, with }).await?,
+        layer_impact: layer_impact(&ask, ablated, LogitLens { cut, with }).await?,
         generation: BothTexts { control_tokens: shown(&generation.control), ablated_tokens: shown(ablated) },
     }))
 }
 
-/// Asks for experiments on text in one way.
-struct Ask<'a> {
-    app: &'a App,
-    served: &'a Arc<Served>,
-    seed: u64,
-}
-
-impl Ask<'_> {
-    async fn record(
-        &self,
-        prompt: Prompt,
-        method: Method,
-        metrics: Vec<MetricId>,
-    ) -> Result<Arc<Record>, ApiError> {
-        let experiment = Experiment {
-            model: self.served.id.clone(),
-            weights: self.served.model.model().processing(),
-            bos: Bos::Prepend,
-            prompts: vec![prompt],
-            method,
-            metrics,
-            read_at: None,
-            seed: self.seed,
-        };
-        check_limits(&experiment)?;
-        self.app.jobs.record(self.served, experiment).await
+/// The last token's probability by layer, where it was predicted.
+async fn layer_impact(
+    ask: &Ask<'_>,
+    tokens: &[GeneratedToken],
+    lens: LogitLens,
+) -> Result<Vec<LayerImpact>, ApiError> {
+    let [before @ .., last] = tokens else { return Ok(vec![]) };
+    if before.is_empty() {
+        return Ok(vec![]);
     }
-
-    /// The last token's probability by layer, where it was predicted.
-    async fn layer_impact(
-        &self,
-        tokens: &[GeneratedToken],
-        lens: LogitLens,
-    ) -> Result<Vec<LayerImpact>, ApiError> {
-        let [before @ .., last] = tokens else { return Ok(vec![]) };
-        if before.is_empty() {
-            return Ok(vec![]);
-        }
-        let ids = before.iter().map(|token| token.id).collect();
-        let prompt = Prompt { answers: vec![Answer::Id(last.id)], ..text_prompt(Text::Ids(ids)) };
-        let metrics = vec![MetricId::named("prob")?];
-        let record = self.record(prompt, Method::LogitLens(lens), metrics).await?;
-        let table = record.table("prob", Quantity::Value).ok_or_else(|| ApiError::internal("no lens"))?;
-        let layers = table.axes[0].labels.iter().zip(table.values.chunks(before.len()));
-        // The first row is the embedding.
-        let impact = |(name, values): (&String, &[Option<f64>])| LayerImpact {
-            layer_name: name.clone(),
-            impact_score: values.last().copied().flatten().unwrap_or_default(),
-        };
-        Ok(layers.skip(1).map(impact).collect())
-    }
+    let ids = before.iter().map(|token| token.id).collect();
+    let prompt = Prompt { answers: vec![Answer::Id(last.id)], ..text_prompt(Text::Ids(ids)) };
+    let record = ask.record(prompt, Method::LogitLens(lens), &["prob"]).await?;
+    let table = record.table("prob", Quantity::Value).ok_or_else(|| ApiError::internal("no lens"))?;
+    let layers = table.axes[0].labels.iter().zip(table.values.chunks(before.len()));
+    // The first row is the embedding.
+    let impact = |(name, values): (&String, &[Option<f64>])| LayerImpact {
+        layer_name: name.clone(),
+        impact_score: values.last().copied().flatten().unwrap_or_default(),
+    };
+    Ok(layers.skip(1).map(impact).collect())
 }
 
 fn text_prompt(clean: Text) -> Prompt {
