@@ -53,7 +53,7 @@ pub struct Args {
     /// A page served elsewhere that may ask this server, as http://host:port; several times for several
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// Experiments computed at once [default: half the cores]
+    /// Experiments computed at once [default: half the cores, two at least]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
     /// Experiments that may wait; one more is turned away
@@ -62,7 +62,7 @@ pub struct Args {
     /// Longest an experiment may run, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     time_limit: u64,
-    /// Memory for activations of one experiment, MiB
+    /// Memory for activations of one sweep, MiB
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     memory: usize,
     /// Log as JSON, one object a line
@@ -85,7 +85,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let settings = settings(args)?;
     let models = models(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the server's threads")?.block_on(serve(args, App::new(models, settings)))
+    let runtime = runtime.context("cannot start the server's threads")?;
+    let done = runtime.block_on(serve(args, App::new(models, settings)));
+    // What has not noticed by now that it was stopped ends with the program.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }
 
 async fn serve(args: &Args, app: App) -> Result<ExitCode> {

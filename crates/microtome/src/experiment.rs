@@ -103,7 +103,7 @@ pub struct Watch<'a> {
 /// What is known before an experiment has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Partial {
-    /// The tables so far, `None` where a cell is not finished. Of several prompts: over those finished.
+    /// The tables of a single prompt so far, `None` where a cell is not finished.
     Tables(Vec<Table>),
     /// The next token of a text; those of the prompt come together at first.
     Token {

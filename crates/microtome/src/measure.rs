@@ -101,12 +101,7 @@ impl Meter {
             if let Some(pos) = self.read_at {
                 Positions::At(vec![pos]).resolve(subject.tokens.len())?;
             }
-            if subject.tokens.len() == 1
-                && let Some(metric) = self.metrics.iter().find(|metric| metric.over() == Over::Predicting)
-            {
-                let (what, example) = ("a next token in every prompt", "prompts of two tokens or more");
-                return Err(Error::MissingTokens { metric: metric.name(), what, example });
-            }
+            self.check_length(subject)?;
         }
         let prompts: Vec<&[u32]> = subjects.iter().map(|subject| &subject.tokens[..]).collect();
         let run = LaneRun::new(model, &prompts, lanes, &self.read())?;
@@ -135,6 +130,18 @@ impl Meter {
         Ok((state.out, work))
     }
 
+    /// A prompt of one token predicts nothing that follows in it.
+    fn check_length(&self, subject: &Subject) -> Result<()> {
+        let predicting = self.metrics.iter().find(|metric| metric.over() == Over::Predicting);
+        match predicting {
+            Some(metric) if subject.tokens.len() == 1 => {
+                let (what, example) = ("a next token in every prompt", "prompts of two tokens or more");
+                Err(Error::MissingTokens { metric: metric.name(), what, example })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Measures one unedited run from its logits at all of [`Meter::read`]'s positions.
     ///
     /// # Errors
@@ -150,6 +157,7 @@ impl Meter {
     /// # Errors
     /// [`Error::NoDerivative`] where the metric has none.
     pub fn derivative(&self, subject: &Subject, rows: &[f32], d_vocab: usize) -> Result<(f64, Vec<f64>)> {
+        self.check_length(subject)?;
         let metric = self.metrics[0];
         let mut sum = 0.0;
         let mut gradient = vec![0.0; rows.len()];

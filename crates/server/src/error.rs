@@ -50,7 +50,7 @@ impl ApiError {
 
     /// Too many wait already.
     pub(crate) fn busy(waiting: usize) -> ApiError {
-        let detail = format!("{waiting} experiments are waiting already, as many as may");
+        let detail = format!("the line is full: {waiting} waiting or about to start, as many as may");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "try again in a moment")
     }
 
@@ -77,23 +77,30 @@ impl IntoResponse for ApiError {
 
 impl From<microtome::Error> for ApiError {
     fn from(error: microtome::Error) -> ApiError {
-        let status = match &error {
-            microtome::Error::StoppedEarly => StatusCode::CONFLICT,
-            microtome::Error::Plot(_) | microtome::Error::Tensor(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        let status = match kind(&error) {
+            "stopped" => StatusCode::CONFLICT,
+            "internal" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         let message = error.to_string();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(message, "a fault of the program");
+        }
         // A message of several lines shows tokens or lists in the middle and ends in what to do.
-        let parted = match message.contains('\n') {
-            true => message.rsplit_once('\n'),
-            false => message.rsplit_once("; "),
-        };
+        let parted = parted(&message, "\n").or_else(|| parted(&message, "; "));
         let (detail, hint) = match parted {
             Some((detail, hint)) => (detail.to_owned(), hint.to_owned()),
             None => (message, "change the request; /docs says what it may hold".to_owned()),
         };
         ApiError::new(status, kind(&error), detail, hint)
     }
+}
+
+/// What stands before and after the last mark that is not inside quoted text.
+fn parted<'a>(message: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+    let outside = |at: &usize| message[..*at].matches('`').count().is_multiple_of(2);
+    let at = message.rmatch_indices(mark).map(|(at, _)| at).find(outside)?;
+    Some((&message[..at], &message[at + mark.len()..]))
 }
 
 /// The word for an error of the library.
@@ -123,6 +130,7 @@ fn kind_of_model(error: &microtome::model::Error) -> &'static str {
         E::PromptTooLong { .. } => "prompt_too_long",
         E::EmptyPrompt => "empty_prompt",
         E::UnknownToken { .. } => "no_such_token",
+        E::Tensor(_) | E::Io { .. } => "internal",
         _ => "invalid",
     }
 }

@@ -25,6 +25,8 @@ use crate::models::Served;
 const KEPT_BYTES: usize = 256 << 20;
 /// How many jobs are kept at most.
 const KEPT_JOBS: usize = 1024;
+/// What a job takes beside its question and its record.
+const BYTES_OF_A_JOB: usize = 4096;
 
 /// All jobs, and who computes them.
 pub(crate) struct Jobs {
@@ -44,6 +46,8 @@ pub(crate) struct Job {
     listeners: AtomicUsize,
     /// Whether it runs to its end though nobody listens.
     kept: AtomicBool,
+    /// About how many bytes it takes: the question, and once it has ended its record.
+    bytes: AtomicUsize,
     log: Mutex<Log>,
     /// Told whenever the log has grown, or the job is cancelled.
     grown: watch::Sender<()>,
@@ -98,7 +102,8 @@ impl Jobs {
         served: &Arc<Served>,
         experiment: Experiment,
     ) -> Result<Listener, ApiError> {
-        let id = fingerprint(&experiment, served);
+        let question = serde_json::to_vec(&experiment).expect("an experiment is plain data");
+        let id = fingerprint(&question, served);
         let mut known = lock(&self.known);
         if let Some(listener) = known.get(&id).and_then(|job| self.join(job)) {
             if listener.log().phase == Phase::Done {
@@ -107,7 +112,7 @@ impl Jobs {
             return Ok(listener);
         }
         let place = self.desk.line_up()?;
-        let job = Arc::new(Job::new(id.clone(), experiment, served.clone(), place.ahead));
+        let job = Arc::new(Job::new(id.clone(), (experiment, question.len()), served.clone(), place.ahead));
         let listener = self.listen(job.clone());
         known.put(id, job.clone());
         make_room(&mut known);
@@ -123,6 +128,21 @@ impl Jobs {
         let ends = job.cancel.load(Ordering::Acquire) && !log.phase.is_over();
         let failed = matches!(log.phase, Phase::Failed | Phase::Cancelled);
         (!ends && !failed).then(|| self.listen(job.clone()))
+    }
+
+    /// Waits until nothing computes or waits.
+    pub async fn idle(&self) {
+        while self.desk.working() + self.desk.waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops everything.
+    pub fn cancel_all(&self) {
+        lock(&self.known)
+            .iter()
+            .filter(|(_, job)| !job.log().phase.is_over())
+            .for_each(|(_, job)| job.cancel());
     }
 
     /// The job of an id.
@@ -198,8 +218,8 @@ impl Jobs {
         let (outcome, late) = tokio::select! {
             outcome = &mut running => (outcome, false),
             () = tokio::time::sleep(self.time_limit) => {
-                job.cancel.store(true, Ordering::Release);
-                (running.await, true)
+                let cancelled_before = job.cancel.swap(true, Ordering::AcqRel);
+                (running.await, !cancelled_before)
             }
         };
         let took = started.elapsed();
@@ -239,6 +259,7 @@ impl Jobs {
                 Phase::Failed
             }
         };
+        make_room(&mut lock(&self.known));
         let method = method_name(&job.experiment.method);
         let outcome = format!("{phase:?}").to_lowercase();
         tracing::info!(id = job.id, method, outcome, ms = took.as_millis() as u64, "experiment");
@@ -256,7 +277,7 @@ impl Jobs {
 }
 
 impl Job {
-    fn new(id: String, experiment: Experiment, served: Arc<Served>, ahead: usize) -> Job {
+    fn new(id: String, (experiment, length): (Experiment, usize), served: Arc<Served>, ahead: usize) -> Job {
         let log = Log {
             phase: Phase::Queued,
             ahead,
@@ -274,6 +295,7 @@ impl Job {
             cancel: AtomicBool::new(false),
             listeners: AtomicUsize::new(0),
             kept: AtomicBool::new(false),
+            bytes: AtomicUsize::new(BYTES_OF_A_JOB + 2 * length),
             log: Mutex::new(log),
             grown: watch::Sender::new(()),
         }
@@ -309,6 +331,10 @@ impl Job {
     }
 
     fn end(&self, phase: Phase, record: Option<Record>, error: Option<ApiError>) {
+        if let Some(record) = &record {
+            // In memory a record takes about as much as written out.
+            self.bytes.fetch_add(written_length(record), Ordering::AcqRel);
+        }
         self.note(|log| {
             if let Some(record) = &record {
                 (log.runs, log.runs_wanted) = (record.results.runs, record.results.runs_wanted);
@@ -339,16 +365,8 @@ impl Job {
         self.experiment.run(&self.served.model, &mut watch)
     }
 
-    /// About how many bytes its results take.
     fn bytes(&self) -> usize {
-        let log = lock(&self.log);
-        let cells = log.record.as_ref().map_or(0, |record| {
-            let labels = |table: &Table| table.axes.iter().map(|axis| 40 * axis.labels.len()).sum::<usize>();
-            record.results.tables.iter().map(|table| 16 * table.values.len() + labels(table)).sum()
-        });
-        let lens = log.record.as_ref().and_then(|record| record.results.lens.as_ref());
-        let cells_of_lens = lens.map_or(0, |lens| lens.top.iter().map(Vec::len).sum::<usize>());
-        4096 + cells + 300 * (cells_of_lens + log.tokens.len())
+        self.bytes.load(Ordering::Acquire)
     }
 }
 
@@ -395,11 +413,28 @@ fn make_room(known: &mut LruCache<String, Arc<Job>>) {
     }
 }
 
+/// The length of a record as JSON.
+fn written_length(record: &Record) -> usize {
+    struct Length(usize);
+    impl std::io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // Counting cannot fail.
+    let _ = serde_json::to_writer(&mut length, record);
+    length.0
+}
+
 /// A question and the weights it is asked of.
-fn fingerprint(experiment: &Experiment, served: &Served) -> String {
+fn fingerprint(question: &[u8], served: &Served) -> String {
     let mut hash = blake3::Hasher::new();
-    let question = serde_json::to_vec(experiment).expect("an experiment is plain data");
-    hash.update(&question);
+    hash.update(question);
     hash.update(served.model.about().weight_hash.as_bytes());
     hash.update(served.model.model().processing().name().as_bytes());
     hash.finalize().to_hex()[..32].to_owned()

@@ -47,7 +47,9 @@ pub struct Settings {
     pub body_limit: usize,
     /// Longest an experiment may run.
     pub time_limit: Duration,
-    /// Bytes of activations an experiment may hold at once.
+    /// Longest what runs may take once the server is told to stop.
+    pub finish_time: Duration,
+    /// Bytes of activations a sweep may hold at once.
     pub memory_budget: usize,
 }
 
@@ -56,10 +58,12 @@ impl Default for Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Settings {
             guard: Guard::loopback(),
-            workers: (cores / 2).clamp(1, 4),
+            // Two at least, so that a quick question need not wait for a long one.
+            workers: (cores / 2).clamp(2, 4),
             queue: 64,
             body_limit: 1 << 20,
             time_limit: Duration::from_secs(600),
+            finish_time: Duration::from_secs(20),
             memory_budget: 256 << 20,
         }
     }

@@ -17,8 +17,8 @@ use crate::{App, router};
 const CONNECTIONS: usize = 1024;
 /// Longest a client may take over a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(15);
-/// Longest what runs may take once the server is told to stop.
-const FINISH_TIME: Duration = Duration::from_secs(20);
+/// Longest an experiment may take to notice that it was stopped.
+const LAST_TIME: Duration = Duration::from_secs(5);
 
 /// A server that holds its address and answers nobody yet.
 pub struct Server {
@@ -44,6 +44,7 @@ impl Server {
 
     /// Answers until `stop`, then lets what runs finish.
     pub async fn run(self, app: App, stop: impl Future<Output = ()>) {
+        let (jobs, finish_time) = (app.jobs.clone(), app.settings.finish_time);
         let service = TowerToHyperService::new(router(app));
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
@@ -69,9 +70,14 @@ impl Server {
         }
         drop(self.listener);
         tracing::info!(open = graceful.count(), "stopping: what runs may finish");
-        tokio::select! {
-            () = graceful.shutdown() => {}
-            () = tokio::time::sleep(FINISH_TIME) => tracing::warn!("not all requests finished in time"),
+        let finished = async {
+            graceful.shutdown().await;
+            jobs.idle().await;
+        };
+        if tokio::time::timeout(finish_time, finished).await.is_err() {
+            tracing::warn!("not everything finished in time; the rest is stopped");
+            jobs.cancel_all();
+            let _ = tokio::time::timeout(LAST_TIME, jobs.idle()).await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The web page, built from `web/` and put inside this program by the build script.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
@@ -12,7 +12,10 @@ use crate::error::ApiError;
 struct Page;
 
 /// A file of the page; `/` and `/docs` are its two documents.
-pub(crate) async fn page(uri: Uri) -> Response {
+pub(crate) async fn page(method: Method, uri: Uri) -> Response {
+    if method != Method::GET && method != Method::HEAD {
+        return crate::routes::not_that_way().await.into_response();
+    }
     let path = match uri.path() {
         "/" => "index.html",
         "/docs" | "/docs/" => "docs.html",

@@ -1,16 +1,25 @@
 //! Reading requests: what cannot be read is an error of ours, in our form.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use microtome::method::ablate::Targets;
 use microtome::method::change::Replacement;
+use microtome::method::edit::{ChangeSpec, EditSpec};
+use microtome::method::patch::By;
+use microtome::metric::METRICS;
+use microtome::model::{Config, Positions, Units};
 use microtome::{Experiment, Method, Text};
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
+
+/// Longest a request's body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub T);
@@ -19,9 +28,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, ApiError> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Body(value)),
-            Err(rejection) => Err(unreadable(rejection)),
+        match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Body(value)),
+            Ok(Err(rejection)) => Err(unreadable(rejection)),
+            Err(_) => {
+                let detail = format!("the request did not arrive within {} s", BODY_TIME.as_secs());
+                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail, "send it again"))
+            }
         }
     }
 }
@@ -37,6 +50,23 @@ fn unreadable(rejection: JsonRejection) -> ApiError {
         _ => ("bad_request", "/docs and /openapi.json say which fields there are"),
     };
     ApiError::new(status, error, rejection.body_text(), hint)
+}
+
+/// The one part of an address that a route leaves open.
+pub(crate) struct Named(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Named(name)),
+            Err(rejection) => {
+                let hint = "write names and ids as UTF-8, percent-encoded";
+                Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_address", rejection.body_text(), hint))
+            }
+        }
+    }
 }
 
 /// A query string.
@@ -61,8 +91,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 const LONGEST_TEXT: usize = 64 << 10;
 /// Most prompts, reference prompts among them.
 const MOST_PROMPTS: usize = 512;
-/// Most heads, layers, edits or metrics of one experiment.
+/// Most heads, layers, edits or answers of one experiment.
 const MOST_PARTS: usize = 4096;
+/// Most edits of one experiment; each may match a hook of every layer.
+const MOST_EDITS: usize = 256;
+/// Most edited runs: every cell of every prompt.
+const MOST_RUNS: usize = 500_000;
 /// Most sequences of random tokens.
 const MOST_SEQUENCES: usize = 1000;
 
@@ -70,7 +104,7 @@ const MOST_SEQUENCES: usize = 1000;
 ///
 /// # Errors
 /// 422 naming the limit.
-pub(crate) fn check_limits(experiment: &Experiment) -> Result<(), ApiError> {
+pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(), ApiError> {
     let mut texts: Vec<&Text> = Vec::new();
     for prompt in &experiment.prompts {
         texts.push(&prompt.clean);
@@ -79,9 +113,12 @@ pub(crate) fn check_limits(experiment: &Experiment) -> Result<(), ApiError> {
     }
     let replacements: Vec<&Replacement> = match &experiment.method {
         Method::Ablate(ablate) => {
-            if let Targets::Together(parts) = &ablate.targets {
-                at_most("components", parts.len(), MOST_PARTS)?;
+            match &ablate.targets {
+                Targets::Together(parts) => at_most("components", parts.len(), MOST_PARTS)?,
+                Targets::Neurons(layers) => at_most("layers of neurons", layers.len(), config.n_layers)?,
+                Targets::Heads | Targets::AttentionLayers | Targets::Mlps => {}
             }
+            check_positions(&ablate.at, config)?;
             vec![&ablate.with]
         }
         Method::Generate(generate) => {
@@ -93,15 +130,24 @@ pub(crate) fn check_limits(experiment: &Experiment) -> Result<(), ApiError> {
             vec![&lens.with]
         }
         Method::Edit(edit) => {
-            at_most("edits", edit.edits.len(), MOST_PARTS)?;
-            vec![]
+            at_most("edits", edit.edits.len(), MOST_EDITS)?;
+            for spec in &edit.edits {
+                check_positions(&spec.at, config)?;
+                if let Units::At(units) = &spec.units {
+                    at_most("units of an edit", units.len(), MOST_PARTS)?;
+                }
+                if let ChangeSpec::KnockOut(edges) = &spec.change {
+                    at_most("edges of an edit", edges.len(), MOST_PARTS)?;
+                }
+            }
+            edit.edits.iter().filter_map(replacement).collect()
         }
         Method::HeadScores(scoring) => {
             at_most("sequences", scoring.sequences.unwrap_or(0), MOST_SEQUENCES)?;
             vec![]
         }
         Method::Patch(patch) => {
-            use microtome::method::patch::By;
+            check_positions(&patch.at, config)?;
             match &patch.by {
                 By::Heads(heads) => at_most("heads", heads.len(), MOST_PARTS)?,
                 By::Layers(layers) => at_most("layers", layers.len(), MOST_PARTS)?,
@@ -118,9 +164,46 @@ pub(crate) fn check_limits(experiment: &Experiment) -> Result<(), ApiError> {
             _ => {}
         }
     }
-    at_most("metrics", experiment.metrics.len(), MOST_PARTS)?;
+    at_most("metrics", experiment.metrics.len(), METRICS.len())?;
     at_most("prompts", texts.len(), MOST_PROMPTS)?;
+    at_most("edited runs", experiment.prompts.len() * most_cells(experiment, config), MOST_RUNS)?;
     texts.into_iter().try_for_each(check_text)
+}
+
+fn replacement(spec: &EditSpec) -> Option<&Replacement> {
+    match &spec.change {
+        ChangeSpec::Replace(with) => Some(with),
+        _ => None,
+    }
+}
+
+/// At most as many edited runs as a prompt will have.
+fn most_cells(experiment: &Experiment, config: &Config) -> usize {
+    let heads = config.n_layers * config.n_heads;
+    match &experiment.method {
+        Method::Ablate(ablate) => match &ablate.targets {
+            Targets::Heads => heads,
+            Targets::AttentionLayers | Targets::Mlps => config.n_layers,
+            Targets::Neurons(layers) if layers.is_empty() => config.n_layers * config.d_mlp(),
+            Targets::Neurons(layers) => layers.len() * config.d_mlp(),
+            Targets::Together(_) => 1,
+        },
+        Method::Patch(patch) => match &patch.by {
+            By::Head => heads,
+            By::HeadPosition => heads * config.n_ctx,
+            By::Layer => config.n_layers,
+            By::LayerPosition => config.n_layers * config.n_ctx,
+            By::Heads(_) | By::Layers(_) => 1,
+        },
+        _ => 1,
+    }
+}
+
+fn check_positions(positions: &Positions, config: &Config) -> Result<(), ApiError> {
+    match positions {
+        Positions::At(list) => at_most("positions", list.len(), config.n_ctx),
+        _ => Ok(()),
+    }
 }
 
 /// Checks a prompt's size before it is tokenized.

@@ -14,6 +14,11 @@ export class ApiError extends Error {
     super(detail);
     this.name = "ApiError";
   }
+
+  /** Nobody answered, or the server had too much to do: asking again may well help. */
+  get passing(): boolean {
+    return this.status === 0 || this.error === "busy";
+  }
 }
 
 /** The error that an answer's status and body amount to. */

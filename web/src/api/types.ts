@@ -1498,6 +1498,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
+            /** @description Patterns of more memory than one request may have */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
             /** @description A prompt that cannot be read */
             422: {
                 headers: {
@@ -2383,7 +2392,7 @@ export interface operations {
         };
         responses: {
             /** @description No sparse autoencoder is loaded */
-            501: {
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -127,7 +127,8 @@ export function Heatmap(props: HeatmapProps) {
     props.onHover?.(null);
   };
   const key = (event: KeyboardEvent): void => {
-    if (event.key === "Enter" || event.key === " ") {
+    // Ctrl+Enter runs the view, wherever the keyboard is.
+    if ((event.key === "Enter" && !event.ctrlKey && !event.metaKey) || event.key === " ") {
       event.preventDefault();
       return press(here, event);
     }

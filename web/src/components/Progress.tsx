@@ -1,9 +1,9 @@
-import type { Phase } from "../state";
+import type { Far, Phase } from "../state";
 import { Button } from "./Button";
 
 interface WorkingProps {
   phase: Phase;
-  progress?: { runs: number; runs_wanted: number } | null;
+  progress?: Far | null;
 }
 
 /** A thin line that moves once something takes over 100 ms; it keeps its place so that nothing jumps. */
@@ -21,11 +21,16 @@ interface ProgressProps extends WorkingProps {
 /** How far it is and a way to stop, once something takes over half a second. */
 export function Progress({ phase, progress, onStop }: ProgressProps) {
   if (phase !== "long") return null;
-  const far = progress && progress.runs_wanted > 1 ? `${progress.runs} of ${progress.runs_wanted} runs` : "working";
   return (
     <span class="progress" role="status">
-      {far}
+      {howFar(progress, "runs")}
       <Button small onPress={onStop}>Stop</Button>
     </span>
   );
+}
+
+/** `12 of 90 runs`; on a busy server, that its turn has not come. */
+export function howFar(progress: Far | null | undefined, unit: string): string {
+  if (progress?.queued) return "waiting in line";
+  return progress && progress.runs_wanted > 1 ? `${progress.runs} of ${progress.runs_wanted} ${unit}` : "working";
 }

@@ -20,7 +20,7 @@ export function Result<T>({ of, empty, children }: ResultProps<T>) {
   }
   return (
     <>
-      {error && <ErrorBox error={error} {...(error.status === 0 ? { onRetry: of.retry } : {})} />}
+      {error && <ErrorBox error={error} {...(error.passing ? { onRetry: of.retry } : {})} />}
       {data !== null && of.cancelled.value && (
         <p class="soft small">Stopped; this is the older result. <button type="button" class="link" onClick={of.retry}>Run it again</button></p>
       )}

@@ -15,6 +15,7 @@
 //   LinePlot   labels, series [{name, values, colour, dash?}], format, label, fill?, height?, range?, onPick?, onHover?
 //   Working    phase, progress?                               the thin line on top of a panel
 //   Progress   phase, progress?, onStop                       how far, with a Stop button
+//              howFar(progress, unit) in words
 //   ErrorBox   error, onRetry?                                detail and hint of an ApiError
 //   Empty      title, children?, fill?                        what to do next
 //   Menu       text, label?, items [{key, text, note?, disabled?, onPress?, href?, download?}], align?
@@ -38,7 +39,7 @@ export { Menu } from "./Menu";
 export type { MenuItem } from "./Menu";
 export { duration, exact, percent, plain, signed } from "./number";
 export { Panel } from "./Panel";
-export { Progress, Working } from "./Progress";
+export { Progress, Working, howFar } from "./Progress";
 export { Result } from "./Result";
 export { colourOf, css, diverging, inkOn, largest, ramp, sequential, symmetricMax } from "./scale";
 export type { Scale } from "./scale";

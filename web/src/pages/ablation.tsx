@@ -24,7 +24,9 @@ function cutting(inputs: Asked | null, targets: Targets): Experiment | null {
   if (how === "resample" && inputs.corrupt === "") return null;
   const clamp = workspace.clamp.value;
   const method = { ablate: { targets, with: replacement(how), at: workspace.at.value, ...(clamp ? { clamp } : {}) } };
-  return experiment(inputs, method, { metrics: metricsFor(inputs), ...(usesSeed(how) ? { seed: workspace.seed.value } : {}) });
+  // The corrupt prompt is part of the question only where something is taken from it.
+  const asking = how === "resample" ? inputs : { ...inputs, corrupt: "" };
+  return experiment(asking, method, { metrics: metricsFor(asking), ...(usesSeed(how) ? { seed: workspace.seed.value } : {}) });
 }
 
 export function AblationPage() {

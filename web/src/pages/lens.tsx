@@ -54,6 +54,7 @@ export function LensPage() {
   const n = found?.table.axes[1]?.labels.length ?? 1;
   const rows = found?.table.axes[0]?.labels.length ?? 1;
   const chosen = { layer: Math.min(workspace.layer.value ?? rows - 1, rows - 1), pos: Math.min(workspace.pos.value ?? n - 1, n - 1) };
+  // The last position is every prompt's own last; any other is the same place in all of them.
   const shownOthers = workspace.others.value.map((prompt) => others.data.value?.find((other) => other.prompt === prompt) ?? { prompt, record: null, error: null });
   useShown({ experiment: key.value, record: lens.stale.value ? null : record, table: found?.index ?? 0 });
 
@@ -86,7 +87,7 @@ export function LensPage() {
             ? (
               <>
                 <CellCard record={record} {...chosen} dim={lens.stale.value} />
-                <Curves record={record} others={shownOthers} pos={workspace.pos.value} answer={inputs?.target ?? ""} />
+                <Curves record={record} others={shownOthers} pos={chosen.pos === n - 1 ? null : chosen.pos} answer={inputs?.target ?? ""} />
               </>
             )
             : <Panel fill title="Chosen cell"><Empty fill title="Click a cell to see its five most probable tokens." /></Panel>}

@@ -45,7 +45,7 @@ export function PatchingPage() {
 
   const [a, b] = [clean.data.value?.labels ?? [], corrupt.data.value?.labels ?? []];
   const error = sweep.error.value;
-  const apart = error !== null && error.status !== 0 && inputs?.corrupt !== "" && a.length !== b.length;
+  const apart = error !== null && !error.passing && inputs?.corrupt !== "" && a.length !== b.length;
   const heatmap = (dim: boolean) => found && grid && (
     <PatchGrid tables={tables} table={found.table} grid={grid} clean={partial ? clean.data.value : (prompt?.clean ?? null)} corrupt={partial ? corrupt.data.value : (prompt?.corrupt ?? null)} dim={dim} />
   );

@@ -69,7 +69,7 @@ export function SurgeryPage() {
           config={facts.config} cut={cut.value} how={how.value} painted={by !== ""}
           importance={{
             by: by || "gradient", table: importance.data.value?.results.tables?.[0] ?? null, error: importance.error.value,
-            stale: importance.stale.value, phase: importance.phase.value,
+            stale: importance.stale.value, phase: importance.phase.value, retry: importance.retry,
           }}
           sampling={{ temperature: temperature.value, seed: seed.value, length: length.value }}
           onCut={(heads) => change({ cut: heads })} onHow={(way) => change({ how: way })}
@@ -123,7 +123,7 @@ function files(record: ExperimentRecord | null, importance: ExperimentRecord | n
 function Refused({ error, compared, retry }: { error: ApiError; compared: boolean; retry: () => void }) {
   return (
     <>
-      <ErrorBox error={error} {...(error.status === 0 ? { onRetry: retry } : {})} />
+      <ErrorBox error={error} {...(error.passing ? { onRetry: retry } : {})} />
       {compared && <p class="soft small">Without a text, both models are compared on the prompt alone: see above.</p>}
     </>
   );

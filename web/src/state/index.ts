@@ -25,7 +25,7 @@ export type { Head, Pick } from "./heads";
 export { chooseExample, examples, followModel, model, modelError, modelId, models, openModels } from "./model";
 export { CUT_NAMES, experiment, isCut, metricsFor, promptOf, replacement, usesSeed } from "./prompt";
 export { resource, useResource } from "./resource";
-export type { Fetching, Phase, Resource } from "./resource";
+export type { Far, Fetching, Phase, Resource } from "./resource";
 export { useRoles } from "./roles";
 export { show, shown, useShown } from "./shown";
 export type { Shown } from "./shown";

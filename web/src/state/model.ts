@@ -1,6 +1,6 @@
 // The models the server offers, facts about the chosen one, and the examples.
 
-import { computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import type { ReadonlySignal } from "@preact/signals";
 import { asApiError, fetchExamples, fetchModel, fetchModels, isAbort } from "../api";
 import type { ApiError, Example, ModelInfo, ModelList } from "../api";
@@ -12,6 +12,7 @@ const list = signal<ModelList | null>(null);
 const info = signal<ModelInfo | null>(null);
 const examplesSeen = signal<Example[]>([]);
 const failure = signal<ApiError | null>(null);
+const attempt = signal(0);
 
 export const models: ReadonlySignal<ModelList | null> = list;
 export const examples: ReadonlySignal<Example[]> = examplesSeen;
@@ -30,7 +31,11 @@ export async function openModels(): Promise<void> {
     examplesSeen.value = taught;
     const first = taught[0];
     if (first && !saysPrompt(window.location.search)) settle(textsOf(first));
-    list.value = offered;
+    batch(() => {
+      list.value = offered;
+      // Asks for the model once more, also where it is the one that could not be had.
+      attempt.value += 1;
+    });
   } catch (thrown) {
     failure.value = asApiError(thrown);
   }
@@ -41,6 +46,7 @@ export function followModel(): () => void {
   let running: AbortController | null = null;
   return effect(() => {
     const id = modelId.value;
+    void attempt.value;
     running?.abort();
     if (id === null) return;
     const controller = new AbortController();

@@ -52,6 +52,10 @@ describe("a resource", () => {
     await vi.advanceTimersByTimeAsync(400);
     expect(made.phase.value).toBe("long");
     const tables: Table[] = [];
+    asked[0]?.fetching.onEvent({ type: "queued", id: "1", ahead: 2 });
+    expect(made.progress.value?.queued).toBe(true);
+    asked[0]?.fetching.onEvent({ type: "started", id: "1" });
+    expect(made.progress.value).toBeNull();
     asked[0]?.fetching.onEvent({ type: "progress", runs: 3, runs_wanted: 9 });
     asked[0]?.fetching.onEvent({ type: "partial", tables });
     expect([made.progress.value, made.partial.value]).toEqual([{ runs: 3, runs_wanted: 9 }, tables]);

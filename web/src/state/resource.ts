@@ -11,6 +11,14 @@ import { typing } from "./workspace";
 /** idle: nothing asked; brief: under 100 ms; working: over it; long: over half a second. */
 export type Phase = "idle" | "brief" | "working" | "long";
 
+/** How far a running experiment is. */
+export interface Far {
+  runs: number;
+  runs_wanted: number;
+  /** It waits for others to end and has not begun. */
+  queued?: boolean;
+}
+
 export interface Fetching {
   signal: AbortSignal;
   /** To be called with what a running experiment reports: it feeds `progress` and `partial`. */
@@ -23,7 +31,7 @@ export interface Resource<T> {
   stale: ReadonlySignal<boolean>;
   error: ReadonlySignal<ApiError | null>;
   phase: ReadonlySignal<Phase>;
-  progress: ReadonlySignal<{ runs: number; runs_wanted: number } | null>;
+  progress: ReadonlySignal<Far | null>;
   /** Tables of the running experiment as far as they are computed; null where no rows came yet. */
   partial: ReadonlySignal<Table[] | null>;
   /** How long the last answer took, request and all. */
@@ -54,7 +62,7 @@ export function resource<K, T>(
   const stale = signal(false);
   const error = signal<ApiError | null>(null);
   const phase = signal<Phase>("idle");
-  const progress = signal<{ runs: number; runs_wanted: number } | null>(null);
+  const progress = signal<Far | null>(null);
   const partial = signal<Table[] | null>(null);
   const elapsed_ms = signal<number | null>(null);
   const cancelled = signal(false);
@@ -84,6 +92,8 @@ export function resource<K, T>(
     timers.push(setTimeout(() => (phase.value = "long"), LONG_MS));
     const onEvent = (event: JobEvent): void => {
       if (!current()) return;
+      if (event.type === "queued") progress.value = { runs: 0, runs_wanted: 0, queued: true };
+      if (event.type === "started") progress.value = null;
       if (event.type === "progress") progress.value = { runs: event.runs, runs_wanted: event.runs_wanted };
       if (event.type === "partial") partial.value = event.tables;
     };

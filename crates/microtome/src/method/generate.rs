@@ -153,7 +153,7 @@ impl Generate {
             false => {
                 let options = LaneOptions { memory_budget: watch.memory_budget, cancel: None };
                 let ids = control.iter().map(|token| token.id).collect();
-                compare(model, ids, &edits, &options)?
+                Some(compare(model, ids, &edits, &options)?)
             }
         };
         let added = |tokens: &[GeneratedToken]| -> Vec<u32> {
@@ -206,15 +206,15 @@ impl Generate {
     }
 }
 
-/// Both models on one text. `None` for a text of one token, which predicts nothing.
-fn compare(
-    model: &TextModel,
-    ids: Vec<u32>,
-    edits: &[Edit],
-    options: &LaneOptions,
-) -> Result<Option<Comparison>> {
+/// Both models on one text.
+///
+/// # Errors
+/// [`Error::MissingTokens`] for a text of one token, which predicts nothing.
+fn compare(model: &TextModel, ids: Vec<u32>, edits: &[Edit], options: &LaneOptions) -> Result<Comparison> {
     if ids.len() < 2 {
-        return Ok(None);
+        let (what, example) =
+            ("a text of two tokens or more to compare on", "a longer prompt, or tokens to add");
+        return Err(Error::MissingTokens { metric: "perplexity", what, example });
     }
     let metrics =
         ["kl_mean", "perplexity", "top1_changed"].map(MetricId::named).into_iter().collect::<Result<_>>()?;
@@ -234,14 +234,14 @@ fn compare(
     let lane = Lane { prompt: 0, edits: edits.to_vec() };
     let run = meter.run(model.model(), &[subject], &[lane], KeepTop::OfBases, options, &mut |_, _| {})?;
     let (Some(Some(whole)), Some(Some(cut))) = (run.0.bases.first(), run.0.lanes.first()) else {
-        return Ok(None);
+        return Err(Error::StoppedEarly);
     };
-    Ok(Some(Comparison {
+    Ok(Comparison {
         tokens,
         kl_mean: cut.values[0],
         perplexity_control: whole.values[1],
         perplexity_ablated: cut.values[1],
         top1_changed: cut.values[2],
         l2_resid,
-    }))
+    })
 }

@@ -39,7 +39,8 @@ pub struct HeadScoring {
 pub struct HeadScores {
     /// Attention to the token before.
     pub previous: Vec<Vec<f64>>,
-    /// Attention to the same token in the first half.
+    /// Attention to the same token in the first half. Every query that has the key counts, so that with BOS
+    /// the last query of the first half, which has BOS there, does too.
     pub duplicate: Vec<Vec<f64>>,
     /// Attention to the token after the same token in the first half.
     pub induction: Vec<Vec<f64>>,

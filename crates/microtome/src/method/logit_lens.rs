@@ -161,17 +161,18 @@ impl LogitLens {
         };
         let whose = if self.cut.is_empty() { "logit lens" } else { "logit lens with components cut" };
         let top = |cell: &Cell| cell.1.first().map_or(f64::NAN, |(_, prob)| *prob);
-        let last = "the last row is the model's own output";
+        let last =
+            format!("{} is the model's own output", labels.last().map_or("the last row", String::as_str));
         let mut tables = vec![table(
             TOP1_PROB,
             format!("Probability of the most probable next token, {whose}"),
             "",
-            last,
+            &last,
             &top,
         )];
         tables.extend(metrics.iter().enumerate().map(|(m, metric)| {
             let title = format!("{}, {whose}", sweep::capitalised(metric.title()));
-            table(metric.name(), title, metric.unit(), last, &|cell| cell.0[m])
+            table(metric.name(), title, metric.unit(), &last, &|cell| cell.0[m])
         }));
         let first = experiment.metrics.first().map(|metric| metric.name());
         // What was asked for by name is shown first.

@@ -104,12 +104,6 @@ pub(crate) fn run(
         if !swept.take(measured, n_cells) {
             break;
         }
-        if let Some(partial) = watch.partial.as_mut().filter(|_| next < n_prompts)
-            && drawn.elapsed() >= PARTIAL_EVERY
-        {
-            partial(Partial::Tables(tables(&swept)));
-            drawn = Instant::now();
-        }
     }
     // Of several prompts, keep those that are whole, so that means are over the same prompts everywhere.
     let whole = swept.cells.iter().take_while(|cells| cells.iter().all(Option::is_some)).count();

@@ -35,7 +35,7 @@ impl Ask<'_> {
             read_at: None,
             seed: self.seed,
         };
-        check_limits(&experiment)?;
+        check_limits(&experiment, self.served.model.config())?;
         self.app.jobs.record(self.served, experiment).await
     }
 }

@@ -1,7 +1,7 @@
 //! Attention patterns of all heads, as a tensor.
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use microtome::model::{DType, Positions, RunOptions, Site, Tensor};
 use microtome::{Bos, Text, TextModel};
@@ -33,6 +33,7 @@ pub(crate) struct AttentionRequest {
     responses(
         (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
         (status = 404, description = "A model that is not served", body = ErrorBody),
+        (status = 413, description = "Patterns of more memory than one request may have", body = ErrorBody),
         (status = 422, description = "A prompt that cannot be read", body = ErrorBody),
         (status = 503, description = "Too many wait", body = ErrorBody),
     )
@@ -43,6 +44,16 @@ pub(crate) async fn attention(
 ) -> Result<Response, ApiError> {
     check_text(&request.prompt)?;
     let served = app.models.get(request.model.as_deref())?.clone();
+    let n = served.model.encode(&request.prompt, request.bos)?.0.len();
+    let config = served.model.config();
+    let bytes = config.n_layers * config.n_heads * n.saturating_mul(n).saturating_mul(size_of::<f32>());
+    let budget = app.settings.memory_budget;
+    if n <= config.n_ctx && bytes > budget {
+        let detail =
+            format!("the patterns of {n} tokens take {} MiB, more than {}", bytes >> 20, budget >> 20);
+        let hint = "ask for a shorter prompt, or have the operator raise --memory";
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, hint));
+    }
     let worker = app.jobs.desk().line_up()?.worker().await;
     let reading = tokio::task::spawn_blocking(move || {
         let bytes = patterns(&served.model, &request.prompt, request.bos);

@@ -384,11 +384,11 @@ fn twenty() -> usize {
 /// Active features of a sparse autoencoder. This server has none loaded.
 #[utoipa::path(
     post, path = "/sae-features", tag = "Circuit analysis", request_body = FeaturesRequest,
-    responses((status = 501, description = "No sparse autoencoder is loaded", body = ErrorBody))
+    responses((status = 404, description = "No sparse autoencoder is loaded", body = ErrorBody))
 )]
 pub(crate) async fn sae_features(Body(_): Body<FeaturesRequest>) -> ApiError {
     let hint = "this version of microtome cannot load one";
-    ApiError::new(StatusCode::NOT_IMPLEMENTED, "no_sae", "no sparse autoencoder is loaded", hint)
+    ApiError::new(StatusCode::NOT_FOUND, "no_sae", "no sparse autoencoder is loaded", hint)
 }
 
 async fn layer_sweep(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use microtome::plot::svg_to_png;
@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::jobs::{Job, Log, Phase};
-use crate::request::{Asked, Body, check_limits};
+use crate::request::{Asked, Body, Named, check_limits};
 
 /// Where an experiment is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,8 +90,8 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     Body(experiment): Body<Experiment>,
 ) -> Result<Response, ApiError> {
-    check_limits(&experiment)?;
     let served = app.models.of(&experiment)?;
+    check_limits(&experiment, served.model.config())?;
     let listener = app.jobs.submit(served, experiment)?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
@@ -112,10 +112,7 @@ pub(crate) async fn submit(
         (status = 404, description = "No experiment of this id, or no more", body = ErrorBody),
     )
 )]
-pub(crate) async fn state(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<JobState>, ApiError> {
+pub(crate) async fn state(State(app): State<App>, Named(id): Named) -> Result<Json<JobState>, ApiError> {
     Ok(Json(JobState::of(&*app.jobs.get(&id)?)))
 }
 
@@ -128,10 +125,7 @@ pub(crate) async fn state(
         (status = 404, description = "No experiment of this id, or no more", body = ErrorBody),
     )
 )]
-pub(crate) async fn cancel(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<JobState>, ApiError> {
+pub(crate) async fn cancel(State(app): State<App>, Named(id): Named) -> Result<Json<JobState>, ApiError> {
     let job = app.jobs.get(&id)?;
     if !job.log().phase.is_over() {
         job.cancel();
@@ -153,7 +147,7 @@ pub(crate) async fn cancel(
         (status = 404, description = "No experiment of this id, or no more", body = ErrorBody),
     )
 )]
-pub(crate) async fn events(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn events(State(app): State<App>, Named(id): Named) -> Result<Response, ApiError> {
     let job = app.jobs.get(&id)?;
     Ok(crate::events::events(app.jobs.listen(job)).into_response())
 }
@@ -168,7 +162,7 @@ pub(crate) async fn events(State(app): State<App>, Path(id): Path<String>) -> Re
         (status = 409, description = "Nothing is finished yet", body = ErrorBody),
     )
 )]
-pub(crate) async fn record(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn record(State(app): State<App>, Named(id): Named) -> Result<Response, ApiError> {
     Ok(Json(&*record_of(&app, &id)?).into_response())
 }
 
@@ -182,7 +176,7 @@ pub(crate) async fn record(State(app): State<App>, Path(id): Path<String>) -> Re
         (status = 409, description = "Nothing is finished yet", body = ErrorBody),
     )
 )]
-pub(crate) async fn tables(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn tables(State(app): State<App>, Named(id): Named) -> Result<Response, ApiError> {
     let record = record_of(&app, &id)?;
     let bytes = aside(move || packed(&record)).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
@@ -220,7 +214,7 @@ pub(crate) struct Which {
 )]
 pub(crate) async fn plot_svg(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
     let record = record_of(&app, &id)?;
@@ -239,7 +233,7 @@ pub(crate) async fn plot_svg(
 )]
 pub(crate) async fn plot_png(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
     let record = record_of(&app, &id)?;
@@ -260,7 +254,7 @@ pub(crate) async fn plot_png(
 )]
 pub(crate) async fn table_csv(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
     let record = record_of(&app, &id)?;

@@ -10,7 +10,7 @@ mod models;
 mod surgery;
 mod tokens;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
@@ -20,16 +20,12 @@ use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorBody};
 use crate::{App, events, guard, meters, page};
-
-/// Longest a client may be silent in the middle of a request's body.
-const BODY_TIME: Duration = Duration::from_secs(15);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -102,16 +98,17 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(not_that_way)
         .fallback(page::page)
         .layer(DefaultBodyLimit::max(app.settings.body_limit))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIME))
         .layer(CompressionLayer::new().gzip(true).compress_when(squeezed))
-        .layer(app.settings.guard.cors())
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
+        // Outside the guard, so that pages allowed to ask can read why they were refused.
+        .layer(app.settings.guard.cors())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }
 
-async fn not_that_way() -> ApiError {
+/// The answer to a method an address does not take.
+pub(crate) async fn not_that_way() -> ApiError {
     let hint = "/docs says how each address is asked";
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,

@@ -1,7 +1,7 @@
 //! The models served.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use microtome::metric::METRICS;
 use microtome::model::{Config, Processing};
 use microtome::{About, TokenLabel};
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::models::Served;
+use crate::request::Named;
 
 /// What is served.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,10 +85,7 @@ pub(crate) async fn list(State(app): State<App>) -> Json<ModelList> {
         (status = 404, description = "A model that is not served", body = ErrorBody),
     )
 )]
-pub(crate) async fn describe(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<ModelInfo>, ApiError> {
+pub(crate) async fn describe(State(app): State<App>, Named(id): Named) -> Result<Json<ModelInfo>, ApiError> {
     let served = app.models.get(Some(&id))?;
     let model = &served.model;
     let n_parameters = model.model().weights().n_parameters().map_err(microtome::Error::from)?;

@@ -184,6 +184,7 @@ pub(crate) async fn surgery(
     let scores: Vec<f64> = table.values.iter().map(|value| value.unwrap_or_default()).collect();
     let n_heads = served.model.config().n_heads;
 
+    // With nothing cut the models are the same.
     let metrics = generation.comparison.map_or(SurgeryMetrics::default(), |comparison| SurgeryMetrics {
         kl_div: comparison.kl_mean,
         perplexity_delta: comparison.perplexity_ablated - comparison.perplexity_control,

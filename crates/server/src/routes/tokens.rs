@@ -114,16 +114,35 @@ pub(crate) async fn target(
     let model = &app.models.get(request.model.as_deref())?.model;
     let label = |id: u32| TokenLabel { id, token: model.label(id) };
     let text = request.text;
-    let suggestions = alike(model, &text).into_iter().map(label).collect();
+    let mut suggested = alike(model, &text);
     if text.is_empty() {
-        return Ok(Json(TargetCheck { token: None, pieces: vec![], suggestions, message: None }));
+        return Ok(Json(TargetCheck { token: None, pieces: vec![], suggestions: vec![], message: None }));
     }
     let (pieces, _) = model.encode(&Text::Text(text.clone()), Bos::Omit)?;
     let (token, message) = match model.answer(&Answer::Text(text), "target") {
         Ok(id) => (Some(label(id)), None),
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => {
+            // What the message proposes comes first.
+            if let Some(id) = proposed(model, &error) {
+                suggested.retain(|&other| other != id);
+                suggested.insert(0, id);
+                suggested.truncate(SUGGESTIONS);
+            }
+            (None, Some(error.to_string()))
+        }
     };
+    let suggestions = suggested.into_iter().map(label).collect();
     Ok(Json(TargetCheck { token, pieces: pieces.into_iter().map(label).collect(), suggestions, message }))
+}
+
+/// The token an error proposes instead.
+fn proposed(model: &TextModel, error: &microtome::Error) -> Option<u32> {
+    match error {
+        microtome::Error::Model(microtome::model::Error::NotOneToken { suggestion: Some(text), .. }) => {
+            model.answer(&Answer::Text(text.clone()), "target").ok()
+        }
+        _ => None,
+    }
 }
 
 /// Tokens that begin like a text, the shortest first; those with a leading space before those without.

@@ -11,7 +11,7 @@ use crate::served::{DEMO, Server};
 
 /// Minutes of work if nobody stops it: every neuron by itself, on one worker.
 fn endless(seed: u64) -> Value {
-    let prompts: Vec<Value> = (0..400)
+    let prompts: Vec<Value> = (0..150)
         .map(|i| json!({"clean": format!("{i} {}", "the cat sat on the mat. ".repeat(12))}))
         .collect();
     json!({"model": "demo", "prompts": prompts, "seed": seed,
@@ -139,6 +139,17 @@ fn partial_tables_come_before_the_end_and_agree_with_it() {
     let known: Vec<usize> = (0..before.len()).filter(|&i| !before[i].is_null()).collect();
     assert!(!known.is_empty() && known.len() < before.len());
     assert!(known.iter().all(|&i| before[i] == after[i]), "what was told stays");
+}
+
+#[test]
+fn told_to_stop_the_server_stops_what_would_run_on() {
+    let finish_time = Duration::from_millis(300);
+    let settings = Settings { workers: 1, finish_time, body_limit: 4 << 20, ..Settings::default() };
+    let mut server = Server::with(DEMO.clone(), settings);
+    server.ask("/api/experiments", &endless(8));
+    wait_until("it computes", || gauge(&server, "working") == 1);
+    server.stop();
+    server.wait();
 }
 
 #[test]

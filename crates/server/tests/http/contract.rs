@@ -117,10 +117,21 @@ fn a_clamped_token_keeps_its_clean_logit() {
     let clamped = |(layer, head)| {
         let mut cut = logits(CLEAN, vec![cut(layer, head)]);
         cut[foil] = clean[foil];
-        measured(&clean, target).prob - measured(&cut, target).prob
+        measured(&cut, target)
     };
-    let expected: Vec<f64> = heads().map(clamped).collect();
-    assert_close("clamped", &numbers(&found["delta_probs"]), &expected, NEAR);
+    let cut: Vec<Numbers> = heads().map(clamped).collect();
+    let clean = measured(&clean, target);
+    let expected =
+        |of: fn(&Numbers, &Numbers) -> f64| cut.iter().map(|cut| of(&clean, cut)).collect::<Vec<_>>();
+    assert_close("prob", &numbers(&found["delta_probs"]), &expected(|a, b| a.prob - b.prob), NEAR);
+    assert_close("rank", &numbers(&found["delta_ranks"]), &expected(|a, b| b.rank - a.rank), 0.0);
+    assert_close(
+        "entropy",
+        &numbers(&found["delta_entropies"]),
+        &expected(|a, b| b.entropy - a.entropy),
+        NEAR,
+    );
+    assert_close("margin", &numbers(&found["delta_margins"]), &expected(|a, b| a.margin - b.margin), NEAR);
     let free =
         server.ask("/sweep", &json!({"clean_prompt": CLEAN, "target_token": TARGET, "clamp_token": null}));
     assert_ne!(found["delta_probs"], free["delta_probs"], "the clamp does something");
@@ -245,7 +256,7 @@ fn where_there_is_nothing_to_recover_recovery_is_zero() {
 #[test]
 fn features_are_refused_while_no_autoencoder_is_loaded() {
     let server = Server::demo();
-    server.post("/sae-features", &json!({"text": "The cat"})).refused(501, "no_sae");
+    server.post("/sae-features", &json!({"text": "The cat"})).refused(404, "no_sae");
 }
 
 #[test]

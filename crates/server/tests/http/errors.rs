@@ -19,6 +19,11 @@ fn what_does_not_fit_is_refused_by_name() {
     server.post_text("/sweep", "{", &[]).refused(400, "bad_json");
     server.post_text("/sweep", "{}", &[("content-type", "text/plain")]).refused(415, "bad_content_type");
     server.get("/sweep").refused(405, "method_not_allowed");
+    server.get("/api/models/%ff").refused(400, "bad_address");
+    server.post("/", &json!({})).refused(405, "method_not_allowed");
+    let (detail, hint) =
+        server.post("/sweep", &sweep("The cat", "a; b\nfoo; bar")).refused(422, "not_one_token");
+    assert!(detail.contains("foo") && hint.starts_with("give one token"), "{detail} / {hint}");
     server.get("/nothing/here").refused(404, "not_found");
     server.get("/api/experiments/0123/record").refused(404, "unknown_experiment");
     server.get("/api/models/gpt17").refused(404, "unknown_model");
@@ -83,6 +88,15 @@ fn requests_are_bounded() {
     Server::demo().post("/sweep", &prompt).refused(422, "too_many");
     let scores = json!({"model": "demo", "prompts": [], "method": {"head_scores": {"period": 1u64 << 62}}});
     assert_eq!(failure(&Server::demo(), &scores).0, "prompt_too_long");
+    let neurons = json!({"ablate": {"targets": {"neurons": vec![0; 6000]}, "with": "zero"}});
+    Server::demo().post("/api/experiments", &experiment(neurons)).refused(422, "too_many");
+    let positions = json!({"ablate": {"targets": "heads", "with": "zero", "at": {"at": vec![0; 2000]}}});
+    Server::demo().post("/api/experiments", &experiment(positions)).refused(422, "too_many");
+    let references = vec!["a"; 400];
+    let edit =
+        json!({"hook": "blocks.0.attn.hook_z", "change": {"replace": {"mean": {"reference": references}}}});
+    let edits = json!({"edit": {"edits": [edit.clone(), edit]}});
+    Server::demo().post("/api/experiments", &experiment(edits)).refused(422, "too_many");
     let endless = json!({"generate": {"max_new_tokens": u64::MAX}});
     let events = Server::demo().events(&experiment(endless));
     let control = events.last().unwrap().1["results"]["generation"]["control"].as_array().unwrap().len();
@@ -104,7 +118,8 @@ fn values_at_the_edges_give_an_error_or_a_number() {
         let events =
             server.events(&experiment(json!({"generate": {"max_new_tokens": 2, "temperature": value}})));
         let (name, data) = events.last().unwrap();
-        // Prompts for generation take no answers' metrics; those of no sense are refused.
-        assert!(name == "done" || data["error"] != "internal", "temperature {value}: {data}");
+        let expected = if value >= 0.0 { "done" } else { "failed" };
+        assert_eq!(name, expected, "temperature {value}: {data}");
+        assert_ne!(data["error"], "internal");
     }
 }

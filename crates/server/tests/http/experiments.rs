@@ -178,6 +178,9 @@ fn models_and_tokens_are_told_as_the_library_has_them() {
     let two = server.ask("/api/target", &json!({"text": " Marypolis"}));
     assert!(two["token"].is_null() && two["pieces"].as_array().unwrap().len() > 1);
     assert!(two["message"].as_str().unwrap().contains("Marypolis"), "{two}");
+    let near = server.ask("/api/target", &json!({"text": " Frances"}));
+    let first = near["suggestions"][0]["token"].as_str().unwrap();
+    assert!(near["message"].as_str().unwrap().contains(first), "the message's own comes first: {near}");
     let begun = server.ask("/api/target", &json!({"text": "Mar"}));
     let names: Vec<&str> =
         begun["suggestions"].as_array().unwrap().iter().map(|s| s["token"].as_str().unwrap()).collect();

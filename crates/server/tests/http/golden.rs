@@ -54,6 +54,12 @@ fn sweeps_and_lens_of_the_golden_model_are_transformerlenss() {
         1e-4,
     );
 
+    let results =
+        ask(json!({"ablate": {"targets": "heads", "with": "zero"}}), json!(["prob", "rank", "kl_mean"]));
+    assert_close("prob", &table(&results, "prob", "change"), &values("ablate/zero/delta_prob"), 1e-4);
+    assert_close("rank", &table(&results, "rank", "change"), &values("ablate/zero/delta_rank"), 0.0);
+    assert_close("kl", &table(&results, "kl_mean", "value"), &values("ablate/zero/kl_mean"), 1e-4);
+
     let results = ask(json!({"logit_lens": {}}), json!(["entropy"]));
     let top = results["lens"]["top"].as_array().unwrap();
     let probs: Vec<f64> = top

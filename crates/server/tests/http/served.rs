@@ -11,7 +11,8 @@ use serde_json::Value;
 pub struct Server {
     pub address: String,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
-    _runtime: tokio::runtime::Runtime,
+    running: Option<tokio::task::JoinHandle<()>>,
+    runtime: tokio::runtime::Runtime,
 }
 
 /// What came back.
@@ -42,10 +43,10 @@ impl Server {
         let server = runtime.block_on(bind("127.0.0.1", 0)).unwrap();
         let address = server.address().to_string();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        runtime.spawn(server.run(app, async {
+        let running = runtime.spawn(server.run(app, async {
             let _ = stopped.await;
         }));
-        Server { address, stop: Some(stop), _runtime: runtime }
+        Server { address, stop: Some(stop), running: Some(running), runtime }
     }
 
     /// Asks it to stop.
@@ -53,6 +54,13 @@ impl Server {
         if let Some(stop) = self.stop.take() {
             stop.send(()).unwrap();
         }
+    }
+
+    /// Waits until it has ended, all it computed with it.
+    pub fn wait(&mut self) {
+        let running = self.running.take().unwrap();
+        let ended = async { tokio::time::timeout(std::time::Duration::from_secs(60), running).await };
+        self.runtime.block_on(ended).expect("the server ends").unwrap();
     }
 
     pub fn url(&self, path: &str) -> String {

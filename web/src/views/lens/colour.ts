@@ -34,9 +34,9 @@ export function colouring(table: Table): Colouring {
   if (table.metric === "rank") {
     const last = largest(table.values);
     const values = table.values.map((rank) => (rank === null ? null : -Math.log(rank)));
-    return { values, scale: sequential(0, -Math.log(Math.max(2, last))), low: `${last}th`, high: "1st", line: `${line}; logarithmic` };
+    return { values, scale: sequential(0, -Math.log(Math.max(2, last))), low: `rank ${last}`, high: "rank 1", line: `${line}; logarithmic` };
   }
   const scale = table.metric === "entropy" ? sequential(largest(table.values)) : sequential(1);
-  const unit = table.metric === "entropy" ? " nats" : "";
-  return { values: table.values, scale, low: `0${unit}`, high: table.metric === "entropy" ? `${plain(scale.max)}${unit}` : percent(1), line };
+  const told = table.metric === "entropy" ? (value: number) => `${plain(value)} nats` : percent;
+  return { values: table.values, scale, low: told(0), high: told(scale.max), line };
 }

@@ -14,6 +14,7 @@ export interface ImportanceShown {
   error: ApiError | null;
   stale: boolean;
   phase: Phase;
+  retry: () => void;
 }
 
 interface HeadsPanelProps {
@@ -58,7 +59,7 @@ export function HeadsPanel(props: HeadsPanelProps) {
         nLayers={n_layers} nHeads={n_heads} cut={cut} dim={painted && importance.stale} onCut={props.onCut}
         painted={painted && table ? paint(table, top) : null}
       />
-      {painted && importance.error && <ErrorBox error={importance.error} />}
+      {painted && importance.error && <ErrorBox error={importance.error} {...(importance.error.passing ? { onRetry: importance.retry } : {})} />}
       {painted && table && (
         <Legend scale={scaleOf(table)} low="0" high={brief(largest(table.values))} line={`${table.title}, ${table.unit}. ${formula(table)}`} />
       )}

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
-import { Button, Menu, Panel, Working } from "../../components";
+import { Button, Menu, Panel, Working, howFar } from "../../components";
 import type { MenuItem } from "../../components";
-import type { Phase } from "../../state";
+import type { Far, Phase } from "../../state";
 import { ordinal } from "./comparison";
 import { GeneratedText } from "./GeneratedText";
 import { divergence, promptLength } from "./texts";
@@ -19,7 +19,7 @@ interface TextsPanelProps {
   chosen: ChosenToken | null;
   dim: boolean;
   phase: Phase;
-  progress: { runs: number; runs_wanted: number } | null;
+  progress: Far | null;
   /** How long it took, or why it is not what would be run now. */
   state: string;
   onChoose: (token: ChosenToken) => void;
@@ -44,7 +44,7 @@ export function TextsPanel({ texts, instead, chosen, dim, phase, progress, state
         <>
           {phase === "long" && (
             <span class="progress" role="status">
-              {progress ? `${progress.runs} of ${progress.runs_wanted} tokens` : "working"}
+              {howFar(progress, "tokens")}
               <Button small onPress={onStop}>Stop</Button>
             </span>
           )}
@@ -58,7 +58,7 @@ export function TextsPanel({ texts, instead, chosen, dim, phase, progress, state
       {/* It scrolls by itself, so that the menu above it is not cut off; what scrolls must be reachable by keyboard. */}
       <div class="reading" role="region" aria-label="Texts" tabIndex={0}>
         {text("control", "Control text")}
-        <h3>Cut <span class="note">{texts.ablated.length > 0 && partedLine(texts, parted, phase)}</span></h3>
+        <h3>Cut <span class="note">{!instead && texts.ablated.length > 0 && partedLine(texts, parted, phase)}</span></h3>
         {instead ?? text("ablated", "Cut text")}
       </div>
     </Panel>

@@ -1,0 +1,110 @@
+// Logit lens: every cell, the chosen cell's five tokens and the curves are what the API says.
+
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import type { ExperimentRecord } from "../src/api/schema";
+import { exact, percent, plain } from "../src/components/number";
+import { readable } from "../src/components/TokenText";
+import { ask, on, table } from "./api";
+import { open, place, useBrowser } from "./browser";
+import { heatmap, readCells } from "./grid";
+import { FACT } from "./prompts";
+import { settled } from "./settled";
+
+useBrowser();
+
+const GRID = "Logit lens, by layer and position";
+
+function read(prompt: string): Promise<ExperimentRecord> {
+  return ask(on({ prompts: [{ clean: prompt, answers: [FACT.target] }], method: { logit_lens: {} }, metrics: ["prob", "rank", "entropy"] }));
+}
+
+const width = (record: ExperimentRecord): number => record.results.prompts[0]?.clean.labels.length ?? 0;
+
+function cells(record: ExperimentRecord): string[] {
+  const { lens, prompts } = record.results;
+  const tokens = prompts[0]?.clean.labels ?? [];
+  const value = (metric: string, cell: number): number => table(record, metric, "value").values[cell] ?? Number.NaN;
+  return (lens?.layers ?? []).flatMap((layer, l) => tokens.map((token, pos) => {
+    const cell = l * tokens.length + pos;
+    const top = lens?.top[l]?.[pos]?.[0];
+    const numbers: Readonly<Record<string, string>> = {
+      top1_prob: `top ${exact(value("top1_prob", cell))}`, prob: `answer ${exact(value("prob", cell))}`,
+      rank: `rank of the answer ${plain(value("rank", cell))}`, entropy: `entropy ${exact(value("entropy", cell))} nats`,
+    };
+    const told = (record.results.tables ?? []).map(({ metric }) => numbers[metric]).join(", ");
+    return `${layer} at ${readable(token)} ${pos}: says ${readable(top?.token ?? "")} ${percent(top?.prob ?? Number.NaN)}; ${told}`;
+  }));
+}
+
+async function card(page: Page): Promise<{ title: string | null; names: string[]; values: string[]; facts: string[] }> {
+  const panel = page.getByRole("region", { name: "Chosen cell" });
+  const rows = panel.getByRole("listitem");
+  return {
+    title: await panel.locator("h2").textContent(), names: await rows.locator(".name").allTextContents(),
+    values: await rows.locator(".value").allTextContents(), facts: await panel.locator("dd").allTextContents(),
+  };
+}
+
+/** What the card of a cell should say. */
+function expectedCard(record: ExperimentRecord, layer: number, pos: number): Awaited<ReturnType<typeof card>> {
+  const { lens, prompts } = record.results;
+  const top = lens?.top[layer]?.[pos] ?? [];
+  const value = (metric: string): number => table(record, metric, "value").values[layer * width(record) + pos] ?? Number.NaN;
+  return {
+    title: `${lens?.layers[layer]} after ${readable(prompts[0]?.clean.labels[pos] ?? "")}`,
+    names: top.map(({ token }) => readable(token)), values: top.map(({ prob }) => percent(prob)),
+    facts: [percent(value("prob")), plain(value("rank")), `${plain(value("entropy"))} nats`],
+  };
+}
+
+test("every cell is the API's, by whatever it is coloured", async () => {
+  const record = await read(FACT.prompt);
+  const page = await open(place("lens", FACT));
+  await settled(page);
+  expect(await readCells(heatmap(page, GRID))).toEqual(cells(record));
+  for (const name of ["Answer probability", "Entropy", "Answer rank"]) {
+    await page.getByRole("radio", { name, exact: true }).click();
+    expect(await page.locator(".legend .line").textContent()).toContain(name);
+  }
+});
+
+test("the card follows the arrow keys with the API's tokens", async () => {
+  const record = await read(FACT.prompt);
+  const page = await open(place("lens", FACT));
+  await settled(page);
+  expect(await card(page)).toEqual(expectedCard(record, 6, width(record) - 1));
+  const grid = heatmap(page, GRID);
+  await grid.focus();
+  for (const key of ["ArrowDown", "ArrowDown", "ArrowLeft"]) await grid.press(key);
+  await expect.poll(() => card(page)).toEqual(expectedCard(record, 4, width(record) - 2));
+});
+
+test("curves of several prompts are the API's", async () => {
+  const page = await open(place("lens", FACT));
+  await settled(page);
+  await page.getByRole("button", { name: "Add corrupt" }).click();
+  await page.getByLabel("Another prompt").fill("Berlin is the capital of");
+  await page.getByRole("button", { name: "Add", exact: true }).click();
+  const prompts = [FACT.prompt, FACT.corrupt, "Berlin is the capital of"];
+  const curves = await Promise.all(prompts.map(async (prompt) => {
+    const record = await read(prompt);
+    const { axes, values } = table(record, "prob", "value");
+    const n = width(record);
+    return (axes[0]?.labels ?? []).map((layer, i) => ({ layer, prob: values[i * n + n - 1] ?? Number.NaN }));
+  }));
+  const list = page.getByRole("list", { name: "Prompts drawn" }).getByRole("listitem");
+  await expect.poll(() => list.locator(".soft").allTextContents(), { timeout: 30_000 }).toEqual(curves.map((curve) => percent(curve.at(-1)?.prob ?? Number.NaN)));
+  const caption = await page.locator(".lineplot figcaption").textContent();
+  for (const curve of curves) expect(caption).toContain(curve.map(({ layer, prob }) => `${layer} ${percent(prob)}`).join(", "));
+  await page.getByRole("button", { name: `Remove ${FACT.corrupt}` }).click();
+  await expect.poll(() => list.count()).toBe(2);
+});
+
+test("without an answer the lens still reads, and says what an answer would add", async () => {
+  const page = await open(place("lens", { prompt: FACT.prompt }));
+  await settled(page);
+  expect(await page.getByRole("radio", { name: "Answer rank" }).isDisabled()).toBe(true);
+  expect(await page.getByText("Give an answer to draw its probability layer by layer.").count()).toBe(1);
+  expect((await readCells(heatmap(page, GRID)))[0]).toMatch(/^embed at BOS 0: says .*; entropy [\d.]+ nats, top [\d.]+$/);
+});

@@ -1,0 +1,55 @@
+// Pictures of every view, to be looked at; those of the documentation are made here too.
+
+import { mkdirSync, mkdtempSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { PHONE, open, place, useBrowser } from "./browser";
+import type { Look } from "./browser";
+import { FACT, NAMES, SAID_TWICE } from "./prompts";
+import { settled } from "./settled";
+
+useBrowser();
+
+const folder = process.env["UPDATE_SCREENSHOTS"] === "1"
+  ? resolve(import.meta.dirname, "../../docs/workbench")
+  : (process.env["SCREENSHOTS"] ?? mkdtempSync(join(tmpdir(), "microtome-pictures-")));
+mkdirSync(folder, { recursive: true });
+
+const MOST_BYTES = 200_000;
+
+const SURGERY = place("surgery", { ...FACT, cut: "L0H3,L1H2,L4H3" });
+const ABLATION = place("ablation", { ...FACT, cut: "L0H3,L1H2" });
+const PATCHING = place("patching", { ...NAMES, patch: "L3@10", pos: "10" });
+const LENS = place("lens", { ...FACT, with: FACT.corrupt });
+const ATTENTION = place("attention", SAID_TWICE);
+
+const PICTURES: readonly (Look & { name: string; at: string })[] = [
+  { name: "surgery", at: SURGERY },
+  { name: "surgery-dark", at: SURGERY, theme: "dark" },
+  { name: "surgery-360", at: SURGERY, ...PHONE },
+  { name: "ablation", at: ABLATION },
+  { name: "ablation-360", at: ABLATION, ...PHONE },
+  { name: "patching", at: PATCHING },
+  { name: "patching-dark", at: PATCHING, theme: "dark" },
+  { name: "lens", at: LENS },
+  { name: "attention", at: ATTENTION },
+];
+
+test.each(PICTURES)("a picture of $name", async ({ name, at, ...look }) => {
+  const page = await open(at, look);
+  await settled(page);
+  await still(page);
+  const path = join(folder, `${name}.png`);
+  await page.screenshot({ path });
+  expect(statSync(path).size).toBeLessThan(MOST_BYTES);
+});
+
+/** Waits for letters and for canvases to have been drawn. */
+async function still(page: Page): Promise<void> {
+  await page.evaluate(async () => {
+    await document.fonts.ready;
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+  });
+}
