@@ -1,17 +1,17 @@
 //! The REST server of microtome and its web page.
 //!
 //! A handler holds no science: it turns a request into an [`Experiment`](microtome::Experiment), gives it to
-//! the [`jobs`], and turns the record into the response. So every number is the library's, the same
+//! the `jobs`, and turns the record into the response. So every number is the library's, the same
 //! question is computed once, and a client that goes away stops what only it was waiting for.
 //!
-//! - [`models`]: the models the operator allowed, and no other.
-//! - [`desk`]: who computes, how many wait, who is turned away.
-//! - [`jobs`]: experiments under way and finished, by what was asked of which weights.
-//! - [`events`]: a job told as server-sent events.
-//! - [`guard`]: who may ask: Host, Origin, token, limits, the page's security policy.
-//! - [`routes`]: one file per resource; the OpenAPI document is generated from them.
-//! - [`page`]: the web page inside this program.
-//! - [`listen`]: sockets, time-outs, and a stop that lets what runs finish.
+//! - `models`: the models the operator allowed, and no other.
+//! - `desk`: who computes, how many wait, who is turned away.
+//! - `jobs`: experiments under way and finished, by what was asked of which weights.
+//! - `events`: a job told as server-sent events.
+//! - `guard`: who may ask: Host, Origin, token, limits, the page's security policy.
+//! - `routes`: one file per resource; the OpenAPI document is generated from them.
+//! - `page`: the web page inside this program.
+//! - `listen`: sockets, time-outs, and a stop that lets what runs finish.
 
 mod desk;
 mod error;
