@@ -59,8 +59,8 @@ pub fn check(root: &Path) -> Result<()> {
 pub fn browse(root: &Path) -> Result<()> {
     install(root)?;
     let browser = browser()?;
-    // Of the whole workspace, as the tests were built: another selection of crates has other features.
-    let built = ["build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"];
+    // As the tests were built: any other selection has other features, and compiles most of it again.
+    let built = ["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"];
     let output = Command::new("cargo")
         .args(built)
         .current_dir(root)
@@ -78,7 +78,11 @@ pub fn browse(root: &Path) -> Result<()> {
 fn executable(messages: &[u8]) -> Option<PathBuf> {
     let messages = String::from_utf8_lossy(messages);
     let values = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut programs = values.filter(|value| value["target"]["name"] == "microtome");
+    let is_it = |value: &serde_json::Value| {
+        let of_a_test = value["profile"]["test"] != serde_json::Value::Bool(false);
+        value["target"]["name"] == "microtome" && value["target"]["kind"][0] == "bin" && !of_a_test
+    };
+    let mut programs = values.filter(is_it);
     programs.find_map(|value| value["executable"].as_str().map(PathBuf::from))
 }
 
