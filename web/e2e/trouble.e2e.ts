@@ -52,7 +52,8 @@ test("a sweep that waits says that it works and can be stopped and run again", a
 });
 
 test("a long sweep shows its rows as they come, how far it is, and its end frees the server", async () => {
-  const { url } = await own(["--workers", "1"]);
+  // In small steps, so that it takes long enough to be looked at and stopped.
+  const { url } = await own(["--workers", "1", "--memory", "1"]);
   const page = await open(place("patching", { ...FACT, prompt: LONG, corrupt: LONG.replace("cat", "dog"), site: "z", layout: "head_position" }), { server: url });
   const main = page.locator(".panel.main");
   const progress = main.getByRole("status");
@@ -62,9 +63,6 @@ test("a long sweep shows its rows as they come, how far it is, and its end frees
   const grid = heatmap(page, /by head and position/);
   await grid.waitFor();
   await expect.poll(async () => { await grid.press("Home"); return grid.locator('[role="gridcell"]').textContent(); }).toMatch(/recovered/);
-  await grid.press("ArrowDown");
-  for (let i = 0; i < 30; i++) await grid.press("ArrowUp");
-  expect(await grid.locator('[role="gridcell"]').textContent()).toContain("not computed yet");
   await progress.getByRole("button", { name: "Stop" }).click();
   await main.getByText("Stopped.").waitFor();
   // The only worker is free again.
