@@ -6,15 +6,20 @@
 //! [`MAX_COLS`] x [`MAX_ROWS`] a pixel shows the strongest of the cells under it, and the legend
 //! says so, as it says when cells are missing or infinite.
 
+mod cells;
+mod ticks;
+
+use self::cells::{draw_cells, draw_dot, draw_hatch, draw_missing, draw_raster, printed_size};
+use self::ticks::{TICK_SIZE, Ticks, arrange_columns, draw_col_ticks, draw_row_ticks};
 use super::PlotError;
 use super::axis::thin_every;
 use super::grid::Grid;
 pub use super::grid::{MAX_COLS, MAX_ROWS};
-use super::label::{Label, are_numbered, mono_width, sans_width};
+use super::label::sans_width;
 use super::number::{NumberFormat, count, short, short_signed};
-use super::scale::{ColorScale, MISSING, ScaleKind, ZERO};
-use super::sheet::{HAIRLINE, Header, INK, PAD, PANEL, QUIET, draw_notes, notes, notes_height, quiet};
-use super::svg::{Anchor, MONO, Svg, TextStyle, px};
+use super::scale::{ColorScale, MISSING, ScaleKind};
+use super::sheet::{Header, INK, PAD, QUIET, draw_notes, notes, notes_height, quiet};
+use super::svg::{Anchor, Svg, TextStyle, px};
 
 /// A grid of values with everything needed to read it.
 ///
@@ -169,43 +174,8 @@ impl Oddities {
     }
 }
 
-const TICK_SIZE: f64 = 11.5;
-const TOKEN_COLUMNS: usize = 16;
 const BAR_WIDTH: f64 = 220.0;
 const BAR_HEIGHT: f64 = 9.0;
-
-/// Labels of one axis with the style they are set in.
-struct Ticks {
-    labels: Vec<Label>,
-    numbered: bool,
-    every: usize,
-}
-
-impl Ticks {
-    /// `pitch` is the distance between labels, `room` what one upright label needs of it.
-    fn new(axis: &AxisLabels, per_cell: usize) -> Ticks {
-        let numbered = are_numbered(&axis.labels);
-        let labels = axis.labels.iter().step_by(per_cell).map(|raw| Label::of(raw).shortened(TOKEN_COLUMNS));
-        Ticks { labels: labels.collect(), numbered, every: 1 }
-    }
-
-    fn width(&self, label: &Label) -> f64 {
-        let text = label.text();
-        if self.numbered { sans_width(&text, TICK_SIZE) } else { mono_width(&text, TICK_SIZE) }
-    }
-
-    fn widest(&self) -> f64 {
-        self.shown().map(|(_, label)| self.width(label)).fold(0.0, f64::max)
-    }
-
-    fn shown(&self) -> impl Iterator<Item = (usize, &Label)> {
-        self.labels.iter().enumerate().step_by(self.every)
-    }
-
-    fn style(&self, anchor: Anchor) -> TextStyle<'static> {
-        TextStyle { family: (!self.numbered).then_some(MONO), ..quiet(TICK_SIZE, anchor) }
-    }
-}
 
 fn draw(heatmap: &Heatmap) -> String {
     let mut grid = Grid::fit(heatmap);
@@ -291,23 +261,6 @@ fn draw(heatmap: &Heatmap) -> String {
     svg.finish(&heatmap.title)
 }
 
-/// Chooses upright, slanted (45) or standing (90) column labels and how many are left out.
-fn arrange_columns(ticks: &mut Ticks, cell_w: f64) -> Option<f64> {
-    let widest = ticks.widest();
-    if widest + 5.0 <= cell_w {
-        return None;
-    }
-    if ticks.numbered {
-        ticks.every = thin_every((widest + 8.0) / cell_w);
-        return None;
-    }
-    if cell_w >= 19.0 {
-        return Some(45.0);
-    }
-    ticks.every = thin_every((TICK_SIZE + 1.0) / cell_w);
-    Some(90.0)
-}
-
 fn draw_axis_names(svg: &mut Svg, heatmap: &Heatmap, grid: &Grid, below_grid: f64) {
     let name = TextStyle { fill: INK, ..quiet(12.0, Anchor::Start) };
     let row_name_width = sans_width(&heatmap.rows.name, 12.0);
@@ -329,177 +282,6 @@ fn draw_axis_names(svg: &mut Svg, heatmap: &Heatmap, grid: &Grid, below_grid: f6
     } else {
         svg.text((PAD, below_grid + 15.0), &heatmap.cols.name, name);
     }
-}
-
-fn draw_row_ticks(svg: &mut Svg, ticks: &Ticks, grid: &Grid) {
-    for (row, label) in ticks.shown() {
-        let y = grid.top(row) + grid.cell_h / 2.0 + TICK_SIZE * 0.35;
-        svg.label((grid.x - 9.0, y), label, ticks.style(Anchor::End));
-    }
-}
-
-fn draw_col_ticks(svg: &mut Svg, ticks: &Ticks, grid: &Grid, degrees: Option<f64>) {
-    let bottom = grid.y + grid.height();
-    for (col, label) in ticks.shown() {
-        let x = grid.center_x(col);
-        match degrees {
-            None => svg.label((x, bottom + TICK_SIZE + 5.0), label, ticks.style(Anchor::Middle)),
-            Some(degrees) => {
-                let shift = if degrees == 45.0 { (4.0, 12.0) } else { (TICK_SIZE * 0.35, 7.0) };
-                let style = TextStyle { degrees: -degrees, ..ticks.style(Anchor::End) };
-                svg.label((x + shift.0, bottom + shift.1), label, style);
-            }
-        }
-    }
-}
-
-/// The pattern of cells that were not computed.
-fn draw_hatch(svg: &mut Svg) {
-    svg.open("defs", &[]);
-    svg.open(
-        "pattern",
-        &[
-            ("id", &"microtome-hatch"),
-            ("width", &6),
-            ("height", &6),
-            ("patternUnits", &"userSpaceOnUse"),
-            ("patternTransform", &"rotate(45)"),
-        ],
-    );
-    svg.rect((0.0, 0.0), (6.0, 6.0), 0.0, PANEL);
-    svg.rect((0.0, 0.0), (1.2, 6.0), 0.0, "#d9d6ce");
-    svg.close("pattern");
-    svg.close("defs");
-}
-
-/// The most cells that get their value printed.
-const MAX_PRINTED: usize = 400;
-/// The most cells that get a tooltip; beyond, the file would be mostly tooltips.
-const MAX_TOOLTIPS: usize = 2500;
-
-fn draw_cells(svg: &mut Svg, heatmap: &Heatmap, grid: &Grid, scale: &ColorScale) {
-    let format = heatmap.number_format();
-    let printed_size = printed_size(heatmap, grid, format);
-    let has_tooltips = grid.n_rows * grid.n_cols <= MAX_TOOLTIPS;
-    let size = (grid.cell_w - grid.gap, grid.cell_h - grid.gap);
-    for row in (0..grid.n_rows).rev() {
-        for col in 0..grid.n_cols {
-            let (x, y) = (grid.x + col as f64 * grid.cell_w, grid.top(row));
-            let at = (x + grid.gap / 2.0, y + grid.gap / 2.0);
-            let cell = grid.cell(heatmap, row, col);
-            if has_tooltips {
-                svg.open("g", &[]);
-                svg.tooltip(&tooltip(heatmap, row, col, cell));
-            }
-            match cell {
-                Cell::Missing => draw_missing(svg, at, size, grid.radius),
-                Cell::Value(value) | Cell::Infinite(value) => {
-                    let color = scale.color(value);
-                    svg.rect(at, size, grid.radius, &color.hex());
-                    let center = (at.0 + size.0 / 2.0, at.1 + size.1 / 2.0);
-                    if let Some(font_size) = printed_size {
-                        let fill = color.ink().hex();
-                        let style = TextStyle { fill: &fill, ..quiet(font_size, Anchor::Middle) };
-                        svg.text((center.0, center.1 + font_size * 0.36), &format.plain(value), style);
-                    } else if matches!(cell, Cell::Infinite(_)) {
-                        draw_dot(svg, center, (size.0.min(size.1) * 0.18).max(1.0), &color.ink().hex());
-                    }
-                }
-            }
-            if has_tooltips {
-                svg.close("g");
-            }
-        }
-    }
-}
-
-fn tooltip(heatmap: &Heatmap, row: usize, col: usize, cell: Cell) -> String {
-    let label = |axis: &AxisLabels, index: usize| Label::of(&axis.labels[index]).text();
-    let place = format!("{}, {} ({col})", label(&heatmap.rows, row), label(&heatmap.cols, col));
-    match cell {
-        Cell::Value(value) | Cell::Infinite(value) => {
-            format!("{place}: {} {}", short_signed(value), heatmap.unit)
-        }
-        Cell::Missing => format!("{place}: no value"),
-    }
-}
-
-/// The font size of printed values, where they can be printed.
-fn printed_size(heatmap: &Heatmap, grid: &Grid, format: NumberFormat) -> Option<f64> {
-    if grid.n_rows * grid.n_cols > MAX_PRINTED || grid.is_binned() {
-        return None;
-    }
-    let widest =
-        heatmap.values.iter().flatten().map(|v| sans_width(&format.plain(*v), 1.0)).fold(1.0, f64::max);
-    let by_width = (grid.cell_w - grid.gap - 5.0) / widest;
-    let by_height = (grid.cell_h - grid.gap) * 0.6;
-    let size = by_width.min(by_height).min(12.0);
-    (size >= 8.5).then_some(size)
-}
-
-fn draw_missing(svg: &mut Svg, (x, y): (f64, f64), (width, height): (f64, f64), radius: f64) {
-    svg.element(
-        "rect",
-        &[
-            ("x", &px(x + 0.5)),
-            ("y", &px(y + 0.5)),
-            ("width", &px(width - 1.0)),
-            ("height", &px(height - 1.0)),
-            ("rx", &px(radius)),
-            ("fill", &"url(#microtome-hatch)"),
-            ("stroke", &HAIRLINE),
-        ],
-    );
-}
-
-fn draw_dot(svg: &mut Svg, (x, y): (f64, f64), radius: f64, fill: &str) {
-    svg.element("circle", &[("cx", &px(x)), ("cy", &px(y)), ("r", &px(radius)), ("fill", &fill)]);
-}
-
-/// Small cells: one path per colour over a ground of zeros, runs of equal cells merged, since a
-/// rectangle per cell would make files of tens of megabytes. Colours are rounded to 128 steps per
-/// side of the scale.
-fn draw_raster(svg: &mut Svg, heatmap: &Heatmap, grid: &Grid, scale: &ColorScale) {
-    use std::collections::BTreeMap;
-    use std::fmt::Write;
-
-    let limit = scale.hi().max(-scale.lo());
-    let color_of = |cell: Cell| match cell {
-        Cell::Value(value) | Cell::Infinite(value) => {
-            let level = (value.clamp(scale.lo(), scale.hi()) / limit * 128.0).round();
-            scale.color(level / 128.0 * limit)
-        }
-        Cell::Missing => MISSING,
-    };
-    // Each path remembers where it is, since relative moves are shorter.
-    let mut paths: BTreeMap<String, (String, (i64, i64))> = BTreeMap::new();
-    let (cell_w, cell_h) = (grid.cell_w as i64, grid.cell_h as i64);
-    for row in (0..grid.n_rows).rev() {
-        let y = (grid.n_rows - 1 - row) as i64 * cell_h;
-        let mut col = 0;
-        while col < grid.n_cols {
-            let color = color_of(grid.cell(heatmap, row, col));
-            let start = col;
-            while col < grid.n_cols && color_of(grid.cell(heatmap, row, col)) == color {
-                col += 1;
-            }
-            if color == ZERO {
-                continue;
-            }
-            let x = start as i64 * cell_w;
-            let width = (col - start) as i64 * cell_w;
-            let (path, at) = paths.entry(color.hex()).or_default();
-            let _ = write!(path, "m{} {}h{width}v{cell_h}h-{width}z", x - at.0, y - at.1);
-            *at = (x, y);
-        }
-    }
-    let origin = format!("translate({} {})", px(grid.x.round()), px(grid.y.round()));
-    svg.open("g", &[("transform", &origin), ("shape-rendering", &"crispEdges")]);
-    svg.rect((0.0, 0.0), (grid.width(), grid.height()), 0.0, &ZERO.hex());
-    for (color, (path, _)) in &paths {
-        svg.element("path", &[("fill", color), ("d", path)]);
-    }
-    svg.close("g");
 }
 
 /// The colour bar, its ends, its zero and the unit.
@@ -579,6 +361,7 @@ fn draw_swatch(svg: &mut Svg, (x, y): (f64, f64), cell: Option<Cell>, grid: &Gri
 mod tests {
     use super::*;
     use crate::plot::grid::cell_size;
+    use crate::plot::scale::ZERO;
     use crate::plot::svg_to_png;
     use resvg::tiny_skia::Pixmap;
     use resvg::usvg::roxmltree::Document;
