@@ -9,12 +9,13 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use microtome_model::{DType, RunOptions, Site};
+use microtome_model::DType;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use serde::{Deserialize, Serialize};
 
+use super::attention::patterns;
 use super::sweep;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
@@ -77,7 +78,6 @@ fn watched(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let zero = vec![vec![0.0; config.n_heads]; config.n_layers];
     let mut scores = HeadScores { previous: zero.clone(), duplicate: zero.clone(), induction: zero };
-    let reads: Vec<_> = (0..config.n_layers).map(|layer| Site::Pattern.at(layer)).collect();
     for sequence in 0..n_sequences {
         if done(sequence).is_break() {
             return Err(Error::StoppedEarly);
@@ -85,11 +85,9 @@ fn watched(
         let mut token = || ((u64::from(rng.next_u32()) * config.d_vocab as u64) >> 32) as u32;
         let sequence: Vec<u32> = (0..period).map(|_| token()).collect();
         let tokens: Vec<u32> = model.bos().into_iter().chain(sequence.repeat(2)).collect();
-        let logits = microtome_model::Positions::Last;
-        let options = RunOptions { reads: reads.clone(), logits, ..Default::default() };
-        let run = model.model().run(&tokens, &options)?;
-        for (layer, hook) in reads.iter().enumerate() {
-            let pattern = run.cache.get(*hook)?.to_dtype(DType::F64)?.to_vec3::<f64>()?; // [head, query, key]
+        let patterns = patterns(model, &tokens)?;
+        for layer in 0..config.n_layers {
+            let pattern = patterns.get(layer)?.to_dtype(DType::F64)?.to_vec3::<f64>()?; // [head, query, key]
             for (head, pattern) in pattern.iter().enumerate() {
                 let share = 1.0 / n_sequences as f64;
                 scores.previous[layer][head] += share * back(pattern, 1);

@@ -1,6 +1,7 @@
 //! Methods: one file each, every one a kind of data inside an [`Experiment`](crate::Experiment).
 
 pub mod ablate;
+pub mod attention;
 pub mod attribution;
 pub mod change;
 pub mod edit;

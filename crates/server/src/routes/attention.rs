@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use microtome::model::{DType, Positions, RunOptions, Site, Tensor};
+use microtome::method::attention::{bytes_of_patterns, patterns};
+use microtome::model::{DType, to_safetensors_with};
 use microtome::{Bos, Text, TextModel};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -45,10 +46,8 @@ pub(crate) async fn attention(
     check_text(&request.prompt)?;
     let served = app.models.get(request.model.as_deref())?.clone();
     let n = served.model.encode(&request.prompt, request.bos)?.0.len();
-    let config = served.model.config();
-    let bytes = config.n_layers * config.n_heads * n.saturating_mul(n).saturating_mul(size_of::<f32>());
-    let budget = app.settings.memory_budget;
-    if n <= config.n_ctx && bytes > budget {
+    let (bytes, budget) = (bytes_of_patterns(&served.model, n), app.settings.memory_budget);
+    if n <= served.model.config().n_ctx && bytes > budget {
         let detail =
             format!("the patterns of {n} tokens take {} MiB, more than {}", bytes >> 20, budget >> 20);
         let hint = "ask for a shorter prompt, or have the operator raise --memory";
@@ -56,7 +55,7 @@ pub(crate) async fn attention(
     }
     let worker = app.jobs.desk().line_up()?.worker().await;
     let reading = tokio::task::spawn_blocking(move || {
-        let bytes = patterns(&served.model, &request.prompt, request.bos);
+        let bytes = packed(&served.model, &request.prompt, request.bos);
         drop(worker);
         bytes
     });
@@ -64,14 +63,9 @@ pub(crate) async fn attention(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
-fn patterns(model: &TextModel, prompt: &Text, bos: Bos) -> Result<Vec<u8>, microtome::Error> {
+fn packed(model: &TextModel, prompt: &Text, bos: Bos) -> Result<Vec<u8>, microtome::Error> {
     let tokens = model.tokens(prompt, bos)?;
-    let reads: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Pattern.at(layer)).collect();
-    let options = RunOptions { reads: reads.clone(), logits: Positions::Last, ..Default::default() };
-    let run = model.model().run(&tokens.ids, &options)?;
-    let layers = reads.iter().map(|&hook| Ok(run.cache.get(hook)?.to_dtype(DType::F32)?));
-    let layers = layers.collect::<Result<Vec<Tensor>, microtome::Error>>()?;
-    let pattern = Tensor::stack(&layers, 0)?;
+    let pattern = patterns(model, &tokens.ids)?.to_dtype(DType::F32)?;
     let json = serde_json::to_string(&tokens).expect("tokens are plain data");
-    Ok(microtome::model::to_safetensors_with(&[("pattern".to_owned(), pattern)], &[("tokens", &json)])?)
+    Ok(to_safetensors_with(&[("pattern".to_owned(), pattern)], &[("tokens", &json)])?)
 }
