@@ -202,14 +202,21 @@ fn lens_text(out: &mut String, lens: &LensReadings) {
 
 /// How far the cut model is from the whole one.
 fn comparison_text(out: &mut String, comparison: &Comparison) {
-    let Comparison { tokens, kl_mean, perplexity_control, perplexity_ablated, top1_changed, l2_resid } =
-        comparison;
+    let Comparison {
+        tokens,
+        kl_mean,
+        perplexity_control,
+        perplexity_ablated,
+        perplexity_change,
+        top1_changed,
+        l2_resid,
+    } = comparison;
     let _ = writeln!(
         out,
         "\ncut against whole, both on the control text ({tokens} tokens, means over positions)"
     );
     let _ = writeln!(out, "KL(whole || cut)        {} nats", number(*kl_mean));
-    let change = signed(perplexity_ablated - perplexity_control);
+    let change = signed(*perplexity_change);
     let ends = format!("{} to {}", number(*perplexity_control), number(*perplexity_ablated));
     let _ = writeln!(out, "perplexity              {ends}, {change}");
     let _ = writeln!(out, "top-1 changed           {:.1} %", 100.0 * top1_changed);
@@ -289,12 +296,10 @@ fn single(out: &mut String, record: &Record) {
     let _ = writeln!(out);
     for table in &record.results.tables {
         let Some(value) = table.values.first().copied().flatten() else { continue };
-        let quantity = match table.quantity {
-            Quantity::Value if stands_alone(table, record) => "value",
-            Quantity::Value => continue,
-            Quantity::Change => "change",
-            Quantity::Recovery => "recovery",
-        };
+        if table.quantity == Quantity::Value && !stands_alone(table, record) {
+            continue;
+        }
+        let quantity = table.quantity.name();
         let interval = match table.spread.first().copied().flatten() {
             Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
             None => String::new(),

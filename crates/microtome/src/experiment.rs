@@ -5,15 +5,22 @@
 
 use std::sync::atomic::AtomicBool;
 
-use microtome_model::Processing;
+use microtome_model::{Config, Processing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::measure::Subject;
 use crate::method::generate::GeneratedToken;
 use crate::method::{
-    ablate::Ablate, edit::EditRun, generate::Generate, head_scores::HeadScoring, importance::Importance,
-    logit_lens::LogitLens, logit_lens::TOP1_PROB, measure, patch::Patch,
+    ablate::{Ablate, Targets},
+    edit::EditRun,
+    generate::Generate,
+    head_scores::HeadScoring,
+    importance::{Importance, Measure},
+    logit_lens::LogitLens,
+    logit_lens::TOP1_PROB,
+    measure,
+    patch::Patch,
 };
 use crate::metric::{MetricId, Needs};
 use crate::record::{Record, Results, Table};
@@ -86,6 +93,32 @@ pub enum Method {
     Importance(Importance),
     /// Every head's attention on random tokens that come twice.
     HeadScores(HeadScoring),
+}
+
+impl Method {
+    /// Its name, as JSON has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Method::Measure => "measure",
+            Method::Ablate(_) => "ablate",
+            Method::Patch(_) => "patch",
+            Method::Edit(_) => "edit",
+            Method::Generate(_) => "generate",
+            Method::LogitLens(_) => "logit_lens",
+            Method::Importance(_) => "importance",
+            Method::HeadScores(_) => "head_scores",
+        }
+    }
+
+    /// How many edited runs a prompt of `len` tokens takes, at most.
+    pub fn runs_per_prompt(&self, config: &Config, len: usize) -> usize {
+        match self {
+            Method::Ablate(ablate) => ablate.targets.count(config),
+            Method::Patch(patch) => patch.by.count(config, len),
+            Method::Importance(Importance { by: Measure::AblationKl }) => Targets::Heads.count(config),
+            _ => 1,
+        }
+    }
 }
 
 /// How a run is watched and bounded.

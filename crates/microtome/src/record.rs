@@ -141,6 +141,17 @@ pub enum Quantity {
     Recovery,
 }
 
+impl Quantity {
+    /// Its name in files: `value`, `change`, `recovery`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantity::Value => "value",
+            Quantity::Change => "change",
+            Quantity::Recovery => "recovery",
+        }
+    }
+}
+
 /// Whether a table was measured by intervening or estimated by a derivative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -409,12 +420,7 @@ impl Table {
 
     /// The table as CSV with its header, one line per cell: the metric, the axes, the value, and how sure it is.
     pub fn csv(&self) -> String {
-        let quantity = match self.quantity {
-            Quantity::Value => "value",
-            Quantity::Change => "change",
-            Quantity::Recovery => "recovery",
-        };
-        let head = [self.metric.clone(), quantity.to_owned(), self.unit.clone()];
+        let head = [self.metric.clone(), self.quantity.name().to_owned(), self.unit.clone()];
         let rows = self.csv_rows().into_iter().map(|row| head.iter().cloned().chain(row).collect());
         std::iter::once(self.csv_header()).chain(rows).map(|fields: Vec<String>| csv_line(&fields)).collect()
     }

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use lru::LruCache;
 use microtome::method::generate::GeneratedToken;
-use microtome::{Experiment, Method, Partial, Record, Table, TextStream, Watch};
+use microtome::{Experiment, Partial, Record, Table, TextStream, Watch};
+use serde::Serialize;
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use crate::desk::{Desk, Place};
 use crate::error::ApiError;
@@ -67,13 +69,19 @@ pub(crate) struct Log {
     pub error: Option<ApiError>,
 }
 
-/// Where a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where an experiment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
+    /// It waits for a worker.
     Queued,
+    /// It is computed.
     Running,
+    /// Its record is whole.
     Done,
+    /// It cannot be computed, or took too long.
     Failed,
+    /// It was stopped.
     Cancelled,
 }
 
@@ -260,7 +268,7 @@ impl Jobs {
             }
         };
         make_room(&mut lock(&self.known));
-        let method = method_name(&job.experiment.method);
+        let method = job.experiment.method.name();
         let outcome = format!("{phase:?}").to_lowercase();
         tracing::info!(id = job.id, method, outcome, ms = took.as_millis() as u64, "experiment");
         self.meters.ended(meters::Experiment { method: method.to_owned(), outcome }, took);
@@ -438,20 +446,6 @@ fn fingerprint(question: &[u8], served: &Served) -> String {
     hash.update(served.model.about().weight_hash.as_bytes());
     hash.update(served.model.model().processing().name().as_bytes());
     hash.finalize().to_hex()[..32].to_owned()
-}
-
-/// The method's name, as JSON has it.
-pub(crate) fn method_name(method: &Method) -> &'static str {
-    match method {
-        Method::Measure => "measure",
-        Method::Ablate(_) => "ablate",
-        Method::Patch(_) => "patch",
-        Method::Edit(_) => "edit",
-        Method::Generate(_) => "generate",
-        Method::LogitLens(_) => "logit_lens",
-        Method::Importance(_) => "importance",
-        Method::HeadScores(_) => "head_scores",
-    }
 }
 
 /// A panic elsewhere leaves the data whole: every change is one assignment.

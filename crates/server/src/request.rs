@@ -166,7 +166,11 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
     }
     at_most("metrics", experiment.metrics.len(), METRICS.len())?;
     at_most("prompts", texts.len(), MOST_PROMPTS)?;
-    at_most("edited runs", experiment.prompts.len() * most_cells(experiment, config), MOST_RUNS)?;
+    at_most(
+        "edited runs",
+        experiment.prompts.len() * experiment.method.runs_per_prompt(config, config.n_ctx),
+        MOST_RUNS,
+    )?;
     texts.into_iter().try_for_each(check_text)
 }
 
@@ -174,28 +178,6 @@ fn replacement(spec: &EditSpec) -> Option<&Replacement> {
     match &spec.change {
         ChangeSpec::Replace(with) => Some(with),
         _ => None,
-    }
-}
-
-/// At most as many edited runs as a prompt will have.
-fn most_cells(experiment: &Experiment, config: &Config) -> usize {
-    let heads = config.n_layers * config.n_heads;
-    match &experiment.method {
-        Method::Ablate(ablate) => match &ablate.targets {
-            Targets::Heads => heads,
-            Targets::AttentionLayers | Targets::Mlps => config.n_layers,
-            Targets::Neurons(layers) if layers.is_empty() => config.n_layers * config.d_mlp(),
-            Targets::Neurons(layers) => layers.len() * config.d_mlp(),
-            Targets::Together(_) => 1,
-        },
-        Method::Patch(patch) => match &patch.by {
-            By::Head => heads,
-            By::HeadPosition => heads * config.n_ctx,
-            By::Layer => config.n_layers,
-            By::LayerPosition => config.n_layers * config.n_ctx,
-            By::Heads(_) | By::Layers(_) => 1,
-        },
-        _ => 1,
     }
 }
 

@@ -56,7 +56,7 @@ export type TokenizeRequest = Schemas["TokenizeRequest"];
 export type Tokenized = Schemas["Tokenized"];
 export type TargetCheck = Schemas["TargetCheck"];
 export type Job = Schemas["JobState"];
-export type JobStatus = Schemas["Status"];
+export type JobStatus = Schemas["Phase"];
 /** The body of every error answer. */
 export type Problem = Schemas["ErrorBody"];
 

@@ -596,6 +596,11 @@ export interface components {
             perplexity_ablated: number;
             /**
              * Format: double
+             * @description `perplexity_ablated - perplexity_control`.
+             */
+            perplexity_change: number;
+            /**
+             * Format: double
              * @description Share of positions whose most probable next token differs.
              */
             top1_changed: number;
@@ -819,7 +824,7 @@ export interface components {
         JobState: {
             /** @description Its id: the fingerprint of the question and of the weights it is asked of. */
             id: string;
-            status: components["schemas"]["Status"];
+            status: components["schemas"]["Phase"];
             /** @description Runs finished. */
             runs: number;
             /** @description Runs there will be; 0 until it starts. */
@@ -1110,6 +1115,11 @@ export interface components {
          * @enum {string}
          */
         Per: "overall" | "position";
+        /**
+         * @description Where an experiment is.
+         * @enum {string}
+         */
+        Phase: "queued" | "running" | "done" | "failed" | "cancelled";
         /** @description Token positions of a prompt, counted from 0 (BOS included where there is one). */
         Positions: "all" | "last" | {
             /** @description This position and every later one. */
@@ -1255,11 +1265,6 @@ export interface components {
              */
             high: number;
         };
-        /**
-         * @description Where an experiment is.
-         * @enum {string}
-         */
-        Status: "queued" | "running" | "done" | "failed" | "cancelled";
         /** @description The cut model against the whole one, both on the control text. */
         SurgeryMetrics: {
             /**

@@ -4,7 +4,7 @@
 //! run. The effect is `edited - original`, so a component the answer needs has a negative effect on
 //! the answer's probability.
 
-use microtome_model::{Change, Edit, Hook, Positions, Site};
+use microtome_model::{Change, Config, Edit, Hook, Positions, Site};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Replacement, Sources};
@@ -49,6 +49,19 @@ pub enum Targets {
     Neurons(Vec<usize>),
     /// These, all in one run.
     Together(Vec<Component>),
+}
+
+impl Targets {
+    /// How many runs of a prompt they take.
+    pub fn count(&self, config: &Config) -> usize {
+        match self {
+            Targets::Heads => config.n_layers * config.n_heads,
+            Targets::AttentionLayers | Targets::Mlps => config.n_layers,
+            Targets::Neurons(layers) if layers.is_empty() => config.n_layers * config.d_mlp(),
+            Targets::Neurons(layers) => layers.len() * config.d_mlp(),
+            Targets::Together(_) => 1,
+        }
+    }
 }
 
 impl Ablate {

@@ -69,6 +69,8 @@ pub struct Comparison {
     pub perplexity_control: f64,
     /// Perplexity of the same text to the model with components cut.
     pub perplexity_ablated: f64,
+    /// `perplexity_ablated - perplexity_control`.
+    pub perplexity_change: f64,
     /// Share of positions whose most probable next token differs.
     pub top1_changed: f64,
     /// L2 norm of the difference of the last residual stream (`resid_post` of the last layer), mean over all
@@ -241,6 +243,7 @@ fn compare(model: &TextModel, ids: Vec<u32>, edits: &[Edit], options: &LaneOptio
         kl_mean: cut.values[0],
         perplexity_control: whole.values[1],
         perplexity_ablated: cut.values[1],
+        perplexity_change: cut.values[1] - whole.values[1],
         top1_changed: cut.values[2],
         l2_resid,
     })

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use microtome_model::{Edit, Hook, Positions, RunOptions, Site, Tensor, Value};
+use microtome_model::{Config, Edit, Hook, Positions, RunOptions, Site, Tensor, Value};
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{self, Captions, Cells, Swept};
@@ -68,6 +68,17 @@ pub enum Direction {
 }
 
 impl By {
+    /// How many runs of a prompt of `len` tokens it takes.
+    pub fn count(&self, config: &Config, len: usize) -> usize {
+        match self {
+            By::Head => config.n_layers * config.n_heads,
+            By::HeadPosition => config.n_layers * config.n_heads * len,
+            By::Layer => config.n_layers,
+            By::LayerPosition => config.n_layers * len,
+            By::Heads(_) | By::Layers(_) => 1,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             By::Head | By::Heads(_) => "head",

@@ -360,3 +360,30 @@ fn an_experiment_with_an_unknown_field_is_refused() {
     let typo = json.replace("\"seed\"", "\"sead\"");
     assert!(serde_json::from_str::<Experiment>(&typo).unwrap_err().to_string().contains("sead"));
 }
+
+#[test]
+fn as_many_runs_are_made_as_a_method_says_before() {
+    let model = toy();
+    let targets = [
+        Targets::Heads,
+        Targets::AttentionLayers,
+        Targets::Mlps,
+        Targets::Neurons(vec![]),
+        Targets::Neurons(vec![1]),
+        Targets::Together(vec![Component::Mlp { layer: 0 }]),
+    ];
+    let ablate = |targets| Ablate { targets, with: Replacement::Zero, at: Positions::All, clamp: None };
+    let mut methods: Vec<Method> =
+        targets.into_iter().map(|targets| Method::Ablate(ablate(targets))).collect();
+    let by = [By::Head, By::HeadPosition, By::Layer, By::LayerPosition, By::Layers(vec![0, 1])];
+    methods.extend(by.into_iter().map(|by| {
+        let site = if matches!(by, By::Head | By::HeadPosition) { Site::Z } else { Site::ResidPre };
+        patch(site, by, Direction::Denoise)
+    }));
+    for method in methods {
+        // The pair has 7 tokens.
+        let expected = 2 * method.runs_per_prompt(model.config(), 7);
+        let record = run(&experiment(method.clone(), vec![pair(1), pair(2)]));
+        assert_eq!(record.results.runs_wanted, expected, "{method:?}");
+    }
+}

@@ -21,7 +21,7 @@ use crate::request::{Asked, Body, Named, check_limits};
 pub(crate) struct JobState {
     /// Its id: the fingerprint of the question and of the weights it is asked of.
     id: String,
-    status: Status,
+    status: Phase,
     /// Runs finished.
     runs: usize,
     /// Runs there will be; 0 until it starts.
@@ -35,27 +35,9 @@ pub(crate) struct JobState {
     failure: Option<ErrorBody>,
 }
 
-/// Where an experiment is.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
-    Queued,
-    Running,
-    Done,
-    Failed,
-    Cancelled,
-}
-
 impl JobState {
     fn of(job: &Job) -> JobState {
-        let Log { phase, ahead, runs, runs_wanted, record, error, .. } = job.log();
-        let status = match phase {
-            Phase::Queued => Status::Queued,
-            Phase::Running => Status::Running,
-            Phase::Done => Status::Done,
-            Phase::Failed => Status::Failed,
-            Phase::Cancelled => Status::Cancelled,
-        };
+        let Log { phase: status, ahead, runs, runs_wanted, record, error, .. } = job.log();
         let failure = error.map(|error| error.body);
         JobState {
             id: job.id.clone(),
@@ -99,7 +81,7 @@ pub(crate) async fn submit(
     }
     listener.job.keep();
     let state = JobState::of(&listener.job);
-    let status = if matches!(state.status, Status::Done) { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if state.status == Phase::Done { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(state)).into_response())
 }
 
@@ -187,7 +169,7 @@ fn packed(record: &Record) -> Result<Vec<u8>, ApiError> {
     let tensor = |(index, table): (usize, &Table)| -> Result<(String, Tensor), microtome::Error> {
         let shape: Vec<usize> = table.axes.iter().map(|axis| axis.labels.len()).collect();
         let values: Vec<f64> = table.values.iter().map(|value| value.unwrap_or(f64::NAN)).collect();
-        let quantity = format!("{:?}", table.quantity).to_lowercase();
+        let quantity = table.quantity.name();
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
         Ok((format!("{index}.{}.{quantity}", table.metric), tensor))
     };

@@ -187,7 +187,7 @@ pub(crate) async fn surgery(
     // With nothing cut the models are the same.
     let metrics = generation.comparison.map_or(SurgeryMetrics::default(), |comparison| SurgeryMetrics {
         kl_div: comparison.kl_mean,
-        perplexity_delta: comparison.perplexity_ablated - comparison.perplexity_control,
+        perplexity_delta: comparison.perplexity_change,
         top1_changed_ratio: comparison.top1_changed,
         l2_diff: comparison.l2_resid,
     });

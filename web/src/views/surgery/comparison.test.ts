@@ -10,7 +10,7 @@ test("numbers keep about three digits and their minus sign", () => {
 
 test("a difference in perplexity is cut minus original, and says both", () => {
   const comparison = {
-    tokens: 20, kl_mean: 1.284, perplexity_control: 2, perplexity_ablated: 8.41, top1_changed: 0.38, l2_resid: 14.7,
+    tokens: 20, kl_mean: 1.284, perplexity_control: 2, perplexity_ablated: 8.41, perplexity_change: 6.41, top1_changed: 0.38, l2_resid: 14.7,
   };
   const [kl, perplexity, top1, l2] = readings(comparison);
   expect(kl?.value).toBe("1.284");

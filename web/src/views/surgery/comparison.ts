@@ -19,7 +19,7 @@ export function readings(comparison: Comparison | null): Reading[] {
     const labels = ["KL, original from cut", "Perplexity change", "Top-1 changed", "L2 of final residual"];
     return labels.map((label) => ({ label, value: "\u2013", unit: "", definition: "cut a head to compare" }));
   }
-  const { tokens, kl_mean, perplexity_control, perplexity_ablated, top1_changed, l2_resid } = comparison;
+  const { tokens, kl_mean, perplexity_control, perplexity_ablated, perplexity_change, top1_changed, l2_resid } = comparison;
   const where = `both models reading the control text, prompt included (${tokens} tokens)`;
   return [
     {
@@ -30,7 +30,7 @@ export function readings(comparison: Comparison | null): Reading[] {
     },
     {
       label: "Perplexity change",
-      value: change(perplexity_ablated - perplexity_control),
+      value: change(perplexity_change),
       unit: "",
       definition: `perplexity of the cut model, ${figure(perplexity_ablated)}, minus that of the original, `
         + `${figure(perplexity_control)}; ${where}`,

@@ -16,7 +16,7 @@ const record: ExperimentRecord = {
       control: [token(1, "A", true), token(2, " <x>")],
       ablated: [token(1, "A", true), token(3, ' "y"')],
       control_text: " <x>", ablated_text: ' "y"',
-      comparison: { tokens: 2, kl_mean: 1.5, perplexity_control: 2, perplexity_ablated: 3, top1_changed: 0.5, l2_resid: 4 },
+      comparison: { tokens: 2, kl_mean: 1.5, perplexity_control: 2, perplexity_ablated: 3, perplexity_change: 1, top1_changed: 0.5, l2_resid: 4 },
     },
   },
   model: {
