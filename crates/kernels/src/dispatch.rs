@@ -1,8 +1,8 @@
 //! One source, several instruction sets.
 //!
 //! `vectorised! { fn name(args..) -> Out { .. } }` compiles the body for AVX-512, for AVX2 with FMA and
-//! for the build's own target, and makes `name` a function that takes the best the processor has. The
-//! body must be a plain loop; what it calls must be `#[inline(always)]`.
+//! for the build's own target (which on AArch64 has NEON), and makes `name` a function that takes the one
+//! in use. The body must be a plain loop; what it calls must be `#[inline(always)]`.
 
 /// See the module.
 macro_rules! vectorised {
@@ -14,6 +14,8 @@ macro_rules! vectorised {
 
             #[cfg(target_arch = "x86_64")]
             {
+                use $crate::instructions::InstructionSet;
+
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn avx512($($arg: $kind),*) $(-> $out)? {
                     body($($arg),*)
@@ -22,19 +24,12 @@ macro_rules! vectorised {
                 fn avx2($($arg: $kind),*) $(-> $out)? {
                     body($($arg),*)
                 }
-                let avx2_found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-                if avx2_found
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    // SAFETY: the processor has every feature the function is compiled for.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if avx2_found {
-                    // SAFETY: the processor has every feature the function is compiled for.
-                    return unsafe { avx2($($arg),*) };
+                match InstructionSet::current() {
+                    // SAFETY: only a set this processor has is ever in use.
+                    InstructionSet::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    InstructionSet::Avx2 => return unsafe { avx2($($arg),*) },
+                    _ => {}
                 }
             }
             body($($arg),*)

@@ -1,6 +1,7 @@
 //! `exp` and the logistic function in a form the compiler can vectorise: no branch, no call.
 
-/// `exp(x)` to f32 rounding for `x` up to 87; what lies below -87 gives `exp(-87)`, about 1.6e-38.
+/// `exp(x)` to f32 rounding for `x` up to 87, beyond which it stays; 0 below -87, where the true value is below
+/// the normal numbers of f32.
 ///
 /// `exp(x) = 2^n exp(r)` with `n` the nearest whole number to `x / ln 2` and `|r| <= ln 2 / 2`, where the
 /// Taylor series to the seventh power is exact to f32 rounding. `r` subtracts `n ln 2` in two parts, the
@@ -10,19 +11,21 @@ pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
+    let vanishes = x < -87.0;
     let x = x.clamp(-87.0, 87.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND; // n stands in its lowest bits
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND); // n stands in its lowest bits
     let n = shifted - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let mut sum = 1.0 / 5040.0;
-    sum = sum * r + 1.0 / 720.0;
-    sum = sum * r + 1.0 / 120.0;
-    sum = sum * r + 1.0 / 24.0;
-    sum = sum * r + 1.0 / 6.0;
-    sum = sum * r + 0.5;
-    sum = sum * r + 1.0;
-    sum = sum * r + 1.0;
-    sum * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
+    let mut sum = 1.0f32 / 5040.0;
+    sum = sum.mul_add(r, 1.0 / 720.0);
+    sum = sum.mul_add(r, 1.0 / 120.0);
+    sum = sum.mul_add(r, 1.0 / 24.0);
+    sum = sum.mul_add(r, 1.0 / 6.0);
+    sum = sum.mul_add(r, 0.5);
+    sum = sum.mul_add(r, 1.0);
+    sum = sum.mul_add(r, 1.0);
+    let e = sum * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if vanishes { 0.0 } else { e }
 }
 
 /// `1 / (1 + exp(-x))`.
@@ -46,7 +49,8 @@ mod tests {
 
     #[test]
     fn infinities_end_at_the_ends_of_the_range_and_nan_stays() {
-        assert!(exp(f32::NEG_INFINITY) < 2e-38);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-87.1), 0.0);
         assert!(exp(f32::INFINITY) > 1e37);
         assert!(exp(f32::NAN).is_nan());
     }

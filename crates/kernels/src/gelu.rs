@@ -24,7 +24,7 @@ const CHUNK: usize = 1 << 13;
 
 /// `gelu` of every value.
 pub fn gelu(x: &[f32]) -> Vec<f32> {
-    each(x, by_erf)
+    each(x, by_erf_in_place)
 }
 
 /// `dy` times the derivative of `gelu` at `x`.
@@ -37,7 +37,7 @@ pub fn gelu_backward(x: &[f32], dy: &[f32]) -> Vec<f32> {
 
 /// `gelu_new` of every value.
 pub fn gelu_new(x: &[f32]) -> Vec<f32> {
-    each(x, by_tanh)
+    each(x, by_tanh_in_place)
 }
 
 /// `dy` times the derivative of `gelu_new` at `x`.
@@ -48,9 +48,9 @@ pub fn gelu_new_backward(x: &[f32], dy: &[f32]) -> Vec<f32> {
     each_backward(x, dy, by_tanh_backward)
 }
 
-fn each(x: &[f32], of: fn(&mut [f32], &[f32])) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| of(y, x));
+fn each(x: &[f32], of: fn(&mut [f32])) -> Vec<f32> {
+    let mut y = x.to_vec();
+    y.par_chunks_mut(CHUNK).for_each(of);
     y
 }
 
@@ -95,9 +95,9 @@ fn normal(x: f32) -> (f32, f32) {
 }
 
 vectorised! {
-    fn by_erf(y: &mut [f32], x: &[f32]) {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * normal(x).0;
+    pub(crate) fn by_erf_in_place(x: &mut [f32]) {
+        for x in x {
+            *x *= normal(*x).0;
         }
     }
 }
@@ -112,9 +112,9 @@ vectorised! {
 }
 
 vectorised! {
-    fn by_tanh(y: &mut [f32], x: &[f32]) {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * sigmoid(2.0 * SCALE * (x + CUBE * x * x * x));
+    pub(crate) fn by_tanh_in_place(x: &mut [f32]) {
+        for x in x {
+            *x *= sigmoid(2.0 * SCALE * (*x + CUBE * *x * *x * *x));
         }
     }
 }

@@ -7,23 +7,39 @@
 //! that do not depend on the number of threads; and adds partial sums in the order of the chunks, so the
 //! same input gives the same bits each time.
 //!
-//! Loops are written so that the compiler can vectorise them and compiled for several instruction sets;
-//! the best the processor has is chosen at run time (`dispatch.rs`). Matrix products are the
-//! `gemm` crate's.
+//! Products, attention and dot products are written once over sixteen numbers at a time (`simd.rs`); plain
+//! loops are written so that the compiler can vectorise them (`dispatch.rs`). Both are compiled for several
+//! instruction sets, of which the best the processor has is chosen at run time. All sets give the same bits: a
+//! sum has one order and one rounding per step everywhere. A weight that stays is packed once (`packed.rs`).
 
 mod attention;
 mod cross_entropy;
 mod dispatch;
 mod exp;
 mod gelu;
+mod instructions;
 mod linear;
 mod matmul;
 mod norm;
+mod packed;
+mod peak;
 mod reduce;
+mod simd;
+#[cfg(test)]
+mod testing;
+mod tile;
 
-pub use attention::{AttentionShape, causal_attention, causal_attention_backward};
+pub use attention::{
+    AttentionShape, Keyed, attention_mix, attention_pattern, attention_scores, causal_attention,
+    causal_attention_backward,
+};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use gelu::{gelu, gelu_backward, gelu_new, gelu_new_backward};
-pub use linear::{LinearGradients, linear, linear_input_gradient, linear_weight_gradients};
-pub use matmul::{Matrix, MatrixMut, Threads, add_product, product};
-pub use norm::{NormGradients, layer_norm, layer_norm_backward};
+pub use instructions::InstructionSet;
+pub use linear::{
+    LinearGradients, Then, linear, linear_input_gradient, linear_input_gradient_of, linear_weight_gradients,
+};
+pub use matmul::Matrix;
+pub use norm::{NormGradients, layer_norm, layer_norm_backward, norm_divide, norm_scale};
+pub use packed::{PackedMatrix, Precision};
+pub use peak::peak_gflops;

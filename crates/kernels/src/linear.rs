@@ -1,14 +1,31 @@
-//! `y = x W + b` and its derivatives.
+//! `y = x W + b`, what may follow at once, and the derivatives.
 //!
 //! ```text
-//! x  [rows, in]     W  [in, out], any strides     b  [out]     y  [rows, out]
-//! dx = dy W^T       dW = x^T dy                   db = sum over rows of dy
+//! x  [rows, in]     W  [in, out]     b  [out]     y  [rows, out]
+//! dx = dy W^T       dW = x^T dy      db = sum over rows of dy
 //! ```
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::dispatch::vectorised;
-use crate::matmul::{Matrix, MatrixMut, Threads, add_product, product};
+use crate::gelu;
+use crate::matmul::{Matrix, packed_product, packed_transposed_product, product};
+use crate::packed::PackedMatrix;
+
+/// What follows a linear map, done to its result before that leaves the cache.
+#[derive(Debug, Clone, Copy)]
+pub enum Then<'a> {
+    /// Nothing.
+    Keep,
+    /// GELU by the error function.
+    Gelu,
+    /// GELU by the tanh approximation.
+    GeluNew,
+    /// `residual + y`, of a dense `[rows, out]`.
+    AddTo(&'a [f32]),
+}
 
 /// The derivatives in a linear map's weight and bias.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,30 +36,47 @@ pub struct LinearGradients {
     pub b: Vec<f32>,
 }
 
-/// `x W + b`, `[rows, out]`.
+/// `x W + b` for some columns of `W`, `[rows, columns]`, and what follows it. `b` is the bias of those columns.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn linear(x: Matrix, w: Matrix, b: &[f32]) -> Vec<f32> {
-    let (rows, out) = (x.shape().0, w.shape().1);
+pub fn linear(x: Matrix, w: &PackedMatrix, columns: Range<usize>, b: &[f32], then: Then) -> Vec<f32> {
+    let out = columns.len();
     assert_eq!(b.len(), out, "one bias for each column");
-    let mut y = Vec::with_capacity(rows * out);
-    for _ in 0..rows {
-        y.extend_from_slice(b);
+    if let Then::AddTo(residual) = then {
+        assert_eq!(residual.len(), x.shape().0 * out, "one value to add to for each result");
     }
-    add_product(MatrixMut::dense(&mut y, rows, out), 1.0, x, w, Threads::All);
-    y
+    packed_product(x, w, columns, |y, row, first| {
+        let b = &b[first..first + y.len()];
+        match then {
+            Then::Keep => add(y, b),
+            Then::Gelu => {
+                add(y, b);
+                gelu::by_erf_in_place(y);
+            }
+            Then::GeluNew => {
+                add(y, b);
+                gelu::by_tanh_in_place(y);
+            }
+            Then::AddTo(residual) => add_both(y, b, &residual[row * out + first..][..y.len()]),
+        }
+    })
 }
 
-/// `dx`, `[rows, in]`.
+/// `dx`, `[rows, in]`, from dense rows of `dy`.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn linear_input_gradient(w: Matrix, dy: Matrix) -> Vec<f32> {
-    let (rows, d_in) = (dy.shape().0, w.shape().0);
-    let mut dx = vec![0.0; rows * d_in];
-    product(MatrixMut::dense(&mut dx, rows, d_in), 1.0, dy, w.transposed(), Threads::All);
-    dx
+pub fn linear_input_gradient(w: &PackedMatrix, dy: &[f32]) -> Vec<f32> {
+    packed_transposed_product(dy, w)
+}
+
+/// `dx`, `[rows, in]`, for a weight that is not packed.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn linear_input_gradient_of(w: Matrix, dy: Matrix) -> Vec<f32> {
+    product(dy, w.transposed())
 }
 
 /// `dW` and `db`; `dy` is `[rows, out]`, dense.
@@ -50,11 +84,24 @@ pub fn linear_input_gradient(w: Matrix, dy: Matrix) -> Vec<f32> {
 /// # Panics
 /// Where the shapes do not fit.
 pub fn linear_weight_gradients(x: Matrix, dy: &[f32], out: usize) -> LinearGradients {
-    let (rows, d_in) = x.shape();
-    let mut w = vec![0.0; d_in * out];
-    let view = Matrix::dense(dy, rows, out);
-    product(MatrixMut::dense(&mut w, d_in, out), 1.0, x.transposed(), view, Threads::All);
-    LinearGradients { w, b: sum_of_rows(dy, out) }
+    let rows = x.shape().0;
+    LinearGradients { w: product(x.transposed(), Matrix::dense(dy, rows, out)), b: sum_of_rows(dy, out) }
+}
+
+vectorised! {
+    fn add(y: &mut [f32], b: &[f32]) {
+        for (y, b) in y.iter_mut().zip(b) {
+            *y += b;
+        }
+    }
+}
+
+vectorised! {
+    fn add_both(y: &mut [f32], b: &[f32], residual: &[f32]) {
+        for ((y, b), residual) in y.iter_mut().zip(b).zip(residual) {
+            *y = residual + (*y + b);
+        }
+    }
 }
 
 /// Rows that one partial sum takes in.
@@ -92,17 +139,17 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed::Precision;
+    use crate::testing::{for_each_instruction_set, noise};
 
     #[test]
     fn derivatives_are_those_of_a_sum_of_outputs() {
         // f = sum of c * y with random c: linear in each of x, W and b, so a unit step is its derivative.
         let (rows, d_in, out) = (300, 5, 7);
-        let noise = |n: usize, salt: usize| -> Vec<f32> {
-            (0..n).map(|i| ((i * 7 + salt * 13) % 17) as f32 / 8.0 - 1.0).collect()
-        };
         let (x, w, b, c) = (noise(rows * d_in, 1), noise(d_in * out, 2), noise(out, 3), noise(rows * out, 4));
         let f = |x: &[f32], w: &[f32], b: &[f32]| -> f64 {
-            let y = linear(Matrix::dense(x, rows, d_in), Matrix::dense(w, d_in, out), b);
+            let w = PackedMatrix::new(Matrix::dense(w, d_in, out), Precision::F32);
+            let y = linear(Matrix::dense(x, rows, d_in), &w, 0..out, b, Then::Keep);
             y.iter().zip(&c).map(|(y, c)| f64::from(*y) * f64::from(*c)).sum()
         };
         let base = f(&x, &w, &b);
@@ -118,9 +165,29 @@ mod tests {
         for at in 0..b.len() {
             assert!((f(&x, &w, &stepped(&b, at)) - base - f64::from(gradients.b[at])).abs() < 1e-2);
         }
-        let dx = linear_input_gradient(Matrix::dense(&w, d_in, out), Matrix::dense(&c, rows, out));
+        let view = Matrix::dense(&w, d_in, out);
+        let packed = PackedMatrix::new(view, Precision::F32);
+        let dx = linear_input_gradient(&packed, &c);
+        let plain = linear_input_gradient_of(view, Matrix::dense(&c, rows, out));
         for at in (0..x.len()).step_by(37) {
             assert!((f(&stepped(&x, at), &w, &b) - base - f64::from(dx[at])).abs() < 1e-2);
+            assert!((dx[at] - plain[at]).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn what_follows_changes_no_bit_of_what_it_would_do_by_itself() {
+        for_each_instruction_set(|set| {
+            let (rows, d_in, out) = (13, 37, 501);
+            let (x, w, b) = (noise(rows * d_in, 1), noise(d_in * out, 2), noise(out, 3));
+            let residual = noise(rows * out, 4);
+            let w = PackedMatrix::new(Matrix::dense(&w, d_in, out), Precision::F32);
+            let of = |then: Then| linear(Matrix::dense(&x, rows, d_in), &w, 0..out, &b, then);
+            let plain = of(Then::Keep);
+            assert_eq!(of(Then::Gelu), gelu::gelu(&plain), "{set}");
+            assert_eq!(of(Then::GeluNew), gelu::gelu_new(&plain), "{set}");
+            let sum: Vec<f32> = residual.iter().zip(&plain).map(|(r, y)| r + y).collect();
+            assert_eq!(of(Then::AddTo(&residual)), sum, "{set}");
+        });
     }
 }

@@ -1,4 +1,15 @@
-//! Matrix products on strided slices, by the `gemm` crate.
+//! Matrix products: with a weight packed once, and of any two matrices.
+//!
+//! A product is cut into blocks of rows and columns, about four for each thread; `tile.rs` computes a block.
+//! How it is cut changes no bit of the result.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::packed::{PackedMatrix, Precision, Values};
+use crate::simd::Element;
+use crate::tile::{self, Block, Dots, Panels, Strided, Target, tile_rows};
 
 /// A matrix inside a slice: element `(row, column)` stands at `row * row_stride + column * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -8,24 +19,6 @@ pub struct Matrix<'a> {
     columns: usize,
     row_stride: usize,
     column_stride: usize,
-}
-
-/// A matrix to be written, row after row, `row_stride` apart.
-#[derive(Debug)]
-pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-}
-
-/// How many threads one product may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Threads {
-    /// The caller's only.
-    One,
-    /// All of the pool.
-    All,
 }
 
 /// Panics unless every element of such a matrix lies inside `len` values.
@@ -69,141 +62,382 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// One value.
+    #[inline(always)]
+    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
+        self.data[row * self.row_stride + column * self.column_stride]
+    }
+
+    fn strided(&self) -> Strided<f32> {
+        let (row_stride, column_stride) = (self.row_stride, self.column_stride);
+        Strided { from: self.data.as_ptr(), row_stride, column_stride }
+    }
+
+    /// Some of its rows and columns.
+    ///
+    /// # Panics
+    /// Where they do not exist.
+    pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> Matrix<'a> {
+        assert!(rows.end <= self.rows && columns.end <= self.columns, "a part of a matrix");
+        let first = rows.start * self.row_stride + columns.start * self.column_stride;
+        let data = self.data.get(first..).unwrap_or(&[]);
+        Matrix::new(data, (rows.len(), columns.len()), (self.row_stride, self.column_stride))
+    }
+
     /// Rows and columns.
     pub fn shape(self) -> (usize, usize) {
         (self.rows, self.columns)
     }
 }
 
-impl<'a> MatrixMut<'a> {
-    /// A view with rows `row_stride` apart.
-    ///
-    /// # Panics
-    /// Where an element would lie outside the slice, or rows overlap.
-    pub fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> MatrixMut<'a> {
-        assert!(row_stride >= columns || rows <= 1, "rows of {columns} only {row_stride} apart");
-        check(data.len(), rows, columns, row_stride, 1);
-        MatrixMut { data, rows, columns, row_stride }
-    }
-
-    /// Rows one after the other.
-    ///
-    /// # Panics
-    /// As [`MatrixMut::new`].
-    pub fn dense(data: &'a mut [f32], rows: usize, columns: usize) -> MatrixMut<'a> {
-        MatrixMut::new(data, rows, columns, columns)
-    }
-}
-
-/// `out = factor a b`.
+/// `a w` for some columns of `w`, `[rows, columns]`. Each piece of a row of the result is given to `finish` when
+/// its sums are complete, with its row and first column.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn product(out: MatrixMut, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
-    multiply(out, false, factor, a, b, threads);
+pub(crate) fn packed_product(
+    a: Matrix,
+    w: &PackedMatrix,
+    columns: Range<usize>,
+    finish: impl Fn(&mut [f32], usize, usize) + Sync,
+) -> Vec<f32> {
+    let (d_in, d_out) = w.shape();
+    assert_eq!(a.columns, d_in, "inputs of a packed matrix");
+    assert!(columns.start <= columns.end && columns.end <= d_out, "columns {columns:?} of {d_out}");
+    match w.values() {
+        Values::F32(values) => blocks(a, w, w.panels(values), columns, finish),
+        Values::Bf16(values) => blocks(a, w, w.panels(values), columns, finish),
+    }
 }
 
-/// `out += factor a b`.
+/// Rows of one block: as many as have their part of the left matrix in the second cache.
+const BLOCK_ROWS: usize = 192;
+
+/// Columns of one block at most, so that its result is still in the second cache when it is finished.
+const BLOCK_COLUMNS: usize = 384;
+
+/// Blocks for each thread.
+const PER_THREAD: usize = 4;
+
+fn blocks<E: Element>(
+    a: Matrix,
+    w: &PackedMatrix,
+    right: Panels<E>,
+    columns: Range<usize>,
+    finish: impl Fn(&mut [f32], usize, usize) + Sync,
+) -> Vec<f32> {
+    let (m, n, set) = (a.rows, columns.len(), w.instruction_set());
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    if m == 0 || n == 0 {
+        return out;
+    }
+    let row_blocks = m.div_ceil(BLOCK_ROWS);
+    let rows = m.div_ceil(row_blocks).next_multiple_of(tile_rows(set));
+    let tasks = PER_THREAD * rayon::current_num_threads();
+    let width = tile::panel_width(set);
+    let column_blocks = tasks.div_ceil(row_blocks).max(n.div_ceil(BLOCK_COLUMNS));
+    let wide = n.div_ceil(column_blocks).next_multiple_of(width);
+    // A block's columns end where panels do.
+    let first_panel = columns.start / width * width;
+    let column_blocks = (columns.end - first_panel).div_ceil(wide);
+    let target = Target { to: out.as_mut_ptr(), row_stride: n };
+    let left = a.strided();
+    (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
+        let (row, column) = (task / column_blocks * rows, first_panel + task % column_blocks * wide);
+        let rows = row.min(m)..(row + rows).min(m);
+        let columns_here = column.max(columns.start)..(column + wide).min(columns.end);
+        // SAFETY: the set is one this processor has, or `w` could not have been made. The left matrix was
+        // checked when it was made and has as many columns as the right one has rows; the panels are whole.
+        // The target has room for `m n` values, row 0 and column `columns.start` being its first, and the
+        // blocks do not overlap. The pieces given to `finish` lie in this block and have just been written.
+        unsafe {
+            let out = target.before(columns.start);
+            let block = Block {
+                left,
+                right,
+                depth: a.columns,
+                rows: rows.clone(),
+                columns: columns_here.clone(),
+                out,
+                adds: false,
+            };
+            tile::packed_block(set, &block);
+            for row in rows {
+                let first = columns_here.start - columns.start;
+                let piece = target.after(row * n + first).to;
+                finish(std::slice::from_raw_parts_mut(piece, columns_here.len()), row, first);
+            }
+        }
+    });
+    // SAFETY: the blocks cover all `m n` values.
+    unsafe { out.set_len(m * n) };
+    out
+}
+
+/// `dy w^T`, `[rows, in]`, from dense rows of `dy`: the derivative in what a packed matrix multiplies. Read from
+/// the panels as they are.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn add_product(out: MatrixMut, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
-    multiply(out, true, factor, a, b, threads);
+pub(crate) fn packed_transposed_product(dy: &[f32], w: &PackedMatrix) -> Vec<f32> {
+    let d_out = w.shape().1;
+    assert!(d_out > 0 && dy.len().is_multiple_of(d_out), "rows of {d_out} values");
+    let dy = Matrix::dense(dy, dy.len() / d_out, d_out);
+    match w.values() {
+        Values::F32(values) => transposed(dy, w, w.panels(values)),
+        Values::Bf16(values) => transposed(dy, w, w.panels(values)),
+    }
 }
 
-fn multiply(out: MatrixMut, adds: bool, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
+fn transposed<E: Element>(dy: Matrix, w: &PackedMatrix, panels: Panels<E>) -> Vec<f32> {
+    /// Inputs one thread computes at a time.
+    const INPUTS: usize = 12;
+    let (rows, d_in) = (dy.rows, w.shape().0);
+    let mut out: Vec<f32> = Vec::with_capacity(rows * d_in);
+    let target = Target { to: out.as_mut_ptr(), row_stride: d_in };
+    let wide = tile::panel_width(w.instruction_set()) / 16;
+    (0..d_in.div_ceil(INPUTS)).into_par_iter().for_each(|task| {
+        let first = task * INPUTS;
+        let left = dy.strided();
+        // SAFETY: the set in use is one this processor has. `dy` is dense and has a value for each column of
+        // `w`, whose panels are filled up with zeros. The target has room for `rows d_in` values, and each
+        // task writes columns of its own.
+        unsafe {
+            let (right, out) = (panels.from_row(first), target.after(first));
+            let columns = INPUTS.min(d_in - first);
+            let len = dy.columns;
+            tile::dots(&Dots { left, right, wide, padded: true, len, rows, columns, factor: 1.0, out });
+        }
+    });
+    // SAFETY: the tasks wrote all of them.
+    unsafe { out.set_len(rows * d_in) };
+    out
+}
+
+/// `a b`, of any two matrices.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub(crate) fn product(a: Matrix, b: Matrix) -> Vec<f32> {
+    packed_product(a, &PackedMatrix::new(b, Precision::F32), 0..b.columns, |_, _, _| {})
+}
+
+/// `out = a b`, or `out += a b`, on this thread and without packing: for the small matrices of one head. The
+/// rows of `b` must be neighbouring values.
+///
+/// # Safety
+/// `out` is valid for the result and overlaps neither matrix, and nobody else touches it meanwhile.
+pub(crate) unsafe fn placed_product(out: Target, adds: bool, a: Matrix, b: Matrix) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
-    assert_eq!((k, out.rows, out.columns), (b.rows, m, n), "shapes of a matrix product");
+    assert!(k == b.rows && (b.column_stride == 1 || n <= 1), "shapes of a product in place");
     if m == 0 || n == 0 {
         return;
     }
-    let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
-        Threads::All => gemm::Parallelism::Rayon(0),
-    };
-    let stride = |stride: usize| isize::try_from(stride).expect("a slice is no longer than isize::MAX");
-    let (a_cs, a_rs) = (stride(a.column_stride), stride(a.row_stride));
-    let (b_cs, b_rs) = (stride(b.column_stride), stride(b.row_stride));
-    // SAFETY: the views were checked when they were made: every element of `a`, `b` and `out` with these
-    // shapes and strides lies in its slice. The rows of `out` do not overlap, and it is borrowed mutably,
-    // so it overlaps neither `a` nor `b`. `out` holds initialised values, read where `adds`.
+    let groups = n - n % 16;
+    // SAFETY: the set in use is one this processor has; the views were checked when they were made; the caller
+    // answers for `out`.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.data.as_mut_ptr(),
-            1,
-            stride(out.row_stride),
-            adds,
-            a.data.as_ptr(),
-            a_cs,
-            a_rs,
-            b.data.as_ptr(),
-            b_cs,
-            b_rs,
-            1.0,
-            factor,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+        if groups > 0 {
+            let right = Panels { from: b.data.as_ptr(), panel_stride: 16, row_stride: b.row_stride };
+            let (left, columns) = (a.strided(), 0..groups);
+            tile::placed_block(&Block { left, right, depth: k, rows: 0..m, columns, out, adds });
+        }
+        for row in 0..m {
+            for column in groups..n {
+                let to = out.to.add(row * out.row_stride + column);
+                let before = if adds { *to } else { 0.0 };
+                *to = (0..k).fold(before, |sum, i| a.at(row, i).mul_add(b.at(i, column), sum));
+            }
+        }
     }
+}
+
+/// `out = factor a b^T` on this thread. The rows of both must be neighbouring values.
+///
+/// # Safety
+/// As [`placed_product`].
+pub(crate) unsafe fn dot_products(out: Target, factor: f32, a: Matrix, b: Matrix) {
+    let len = a.columns;
+    assert!(len == b.columns, "rows of one length");
+    assert!(len <= 1 || (a.column_stride == 1 && b.column_stride == 1), "rows of neighbouring values");
+    let right = Panels { from: b.data.as_ptr(), panel_stride: 16, row_stride: b.row_stride };
+    let (left, rows, columns) = (a.strided(), a.rows, b.rows);
+    // SAFETY: the set in use is one this processor has; the views were checked when they were made; the caller
+    // answers for `out`.
+    unsafe { tile::dots(&Dots { left, right, wide: 1, padded: false, len, rows, columns, factor, out }) };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{for_each_instruction_set, noise};
 
-    fn noise(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
+    /// The definition, in f64.
+    fn exact(a: Matrix, b: Matrix) -> Vec<f64> {
+        let at = |m: Matrix, row, column| f64::from(m.at(row, column));
+        (0..a.rows * b.columns)
+            .map(|i| (0..a.columns).map(|k| at(a, i / b.columns, k) * at(b, k, i % b.columns)).sum())
+            .collect()
     }
 
+    const SHAPES: [(usize, usize, usize); 12] = [
+        (1, 1, 1),
+        (3, 5, 7),
+        (17, 33, 9),
+        (64, 24, 64),
+        (5, 0, 3),
+        (0, 4, 4),
+        (130, 70, 1),
+        (1, 800, 16),
+        (7, 385, 97),
+        (8, 769, 48),
+        (200, 31, 401),
+        (2, 16, 1000),
+    ];
+
     #[test]
-    fn products_equal_their_definition_at_odd_shapes_and_strides() {
-        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (17, 33, 9), (64, 24, 64), (5, 0, 3), (0, 4, 4), (130, 70, 1)]
-        {
-            for transposed in [false, true] {
-                for adds in [false, true] {
-                    let (a, b) = (noise(m * k, 1), noise(k * (n + 2), 2));
-                    let a_view = match transposed {
-                        false => Matrix::dense(&a, m, k),
-                        true => Matrix::dense(&a, k, m).transposed(),
+    fn products_are_their_definition_at_odd_shapes_strides_and_columns() {
+        for_each_instruction_set(|set| {
+            for (m, k, n) in SHAPES {
+                for (padding, transposed) in [(0, false), (2, false), (0, true)] {
+                    let (a, b) = (noise(m * (k + padding), 1), noise(k * (n + padding), 2));
+                    let (a, b) = match transposed {
+                        false => (
+                            Matrix::new(&a, (m, k), (k + padding, 1)),
+                            Matrix::new(&b, (k, n), (n + padding, 1)),
+                        ),
+                        true => (Matrix::dense(&a, k, m).transposed(), Matrix::dense(&b, n, k).transposed()),
                     };
-                    let b_view = Matrix::new(&b, (k, n), (n + 2, 1));
-                    let before = noise(m * (n + 3), 3);
-                    let mut out = before.clone();
-                    multiply(MatrixMut::new(&mut out, m, n, n + 3), adds, 0.5, a_view, b_view, Threads::All);
-                    for row in 0..m {
-                        for column in 0..n + 3 {
-                            let at = row * (n + 3) + column;
-                            let expected = if column < n {
-                                let a_at =
-                                    |i: usize| if transposed { a[i * m + row] } else { a[row * k + i] };
-                                let sum: f64 = (0..k)
-                                    .map(|i| f64::from(a_at(i)) * f64::from(b[i * (n + 2) + column]))
-                                    .sum();
-                                0.5 * sum + if adds { f64::from(before[at]) } else { 0.0 }
-                            } else {
-                                f64::from(before[at]) // between the rows nothing is written
-                            };
-                            assert!((f64::from(out[at]) - expected).abs() < 1e-5, "{m} {k} {n} at {at}");
+                    let expected = exact(a, b);
+                    let packed = PackedMatrix::new(b, Precision::F32);
+                    for columns in [0..n, n / 3..n, 0..n / 2, n / 2..(n / 2 + 1).min(n)] {
+                        let y = packed_product(a, &packed, columns.clone(), |_, _, _| {});
+                        assert_eq!(y.len(), m * columns.len());
+                        for (i, y) in y.iter().enumerate() {
+                            let column = columns.start + i % columns.len();
+                            let expected = expected[i / columns.len() * n + column];
+                            let error = (f64::from(*y) - expected).abs();
+                            assert!(error < 2e-6 * (k as f64 + 1.0), "{set} {m} {k} {n} {columns:?}");
                         }
                     }
                 }
             }
-        }
+        });
+    }
+
+    #[test]
+    fn all_instruction_sets_give_the_same_bits_for_one_row_and_for_many() {
+        let (m, k, n) = (29, 800, 100);
+        let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+        let mut first: Option<(Vec<f32>, Vec<f32>)> = None;
+        for_each_instruction_set(|set| {
+            let packed = PackedMatrix::new(Matrix::dense(&b, k, n), Precision::F32);
+            let y = packed_product(Matrix::dense(&a, m, k), &packed, 0..n, |_, _, _| {});
+            let alone = packed_product(Matrix::dense(&a[k..2 * k], 1, k), &packed, 3..n, |_, _, _| {});
+            assert_eq!(alone, y[n + 3..2 * n], "{set}");
+            let back = packed_transposed_product(&y, &packed);
+            let first = first.get_or_insert_with(|| (y.clone(), back.clone()));
+            assert!(*first == (y, back), "{set}");
+        });
+    }
+
+    #[test]
+    fn the_product_with_the_transpose_is_its_definition() {
+        for_each_instruction_set(|set| {
+            for (m, k, n) in SHAPES.into_iter().filter(|shape| shape.2 > 0) {
+                for precision in [Precision::F32, Precision::Bf16] {
+                    let (dy, b) = (noise(m * n, 1), noise(k * n, 2));
+                    let packed = PackedMatrix::new(Matrix::dense(&b, k, n), precision);
+                    let stored = packed.columns(0..n);
+                    let dx = packed_transposed_product(&dy, &packed);
+                    let expected = exact(Matrix::dense(&dy, m, n), Matrix::dense(&stored, k, n).transposed());
+                    assert_eq!(dx.len(), expected.len());
+                    for (dx, expected) in dx.iter().zip(expected) {
+                        assert!(
+                            (f64::from(*dx) - expected).abs() < 2e-6 * (n as f64 + 1.0),
+                            "{set} {m} {k} {n}"
+                        );
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_bf16_weight_is_multiplied_as_it_is_stored() {
+        for_each_instruction_set(|set| {
+            let (m, k, n) = (5, 67, 53);
+            let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+            let packed = PackedMatrix::new(Matrix::dense(&b, k, n), Precision::Bf16);
+            let stored = packed.columns(0..n);
+            assert!(b.iter().zip(&stored).all(|(b, s)| (b - s).abs() <= b.abs() / 256.0) && b != stored);
+            let y = packed_product(Matrix::dense(&a, m, k), &packed, 0..n, |_, _, _| {});
+            assert_eq!(y, product(Matrix::dense(&a, m, k), Matrix::dense(&stored, k, n)), "{set}");
+        });
+    }
+
+    #[test]
+    fn products_in_place_write_nothing_but_their_result() {
+        for_each_instruction_set(|set| {
+            for (m, k, n) in SHAPES {
+                for adds in [false, true] {
+                    let (a, b) = (noise(m * k, 1), noise(k * (n + 2), 2));
+                    let a = Matrix::dense(&a, m, k);
+                    let b = Matrix::new(&b, (k, n), (n + 2, 1));
+                    let before = noise(m * (n + 3), 3);
+                    let mut out = before.clone();
+                    let target = Target { to: out.as_mut_ptr(), row_stride: n + 3 };
+                    // SAFETY: `out` has `m` rows of `n + 3` values.
+                    unsafe { placed_product(target, adds, a, b) };
+                    let expected = exact(a, b);
+                    for (at, (out, before)) in out.iter().zip(&before).enumerate() {
+                        let (row, column) = (at / (n + 3), at % (n + 3));
+                        if column >= n {
+                            assert_eq!(out, before);
+                            continue;
+                        }
+                        let expected =
+                            expected[row * n + column] + if adds { f64::from(*before) } else { 0.0 };
+                        assert!(
+                            (f64::from(*out) - expected).abs() < 2e-6 * (k as f64 + 1.0),
+                            "{set} {m} {k} {n}"
+                        );
+                    }
+                    let (a, b) = (noise(m * k, 1), noise(n * k, 4));
+                    let (a, b) = (Matrix::dense(&a, m, k), Matrix::dense(&b, n, k));
+                    // SAFETY: as above.
+                    unsafe { dot_products(target, 0.5, a, b) };
+                    for (i, expected) in exact(a, b.transposed()).into_iter().enumerate() {
+                        let error = (f64::from(out[i / n * (n + 3) + i % n]) - 0.5 * expected).abs();
+                        assert!(error < 2e-6 * (k as f64 + 1.0), "{set} {m} {k} {n}");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn infinities_nan_zeros_and_denormals_go_through_as_they_should() {
+        for_each_instruction_set(|set| {
+            let n = 21;
+            let mut b = vec![0.0f32; 2 * n];
+            (b[0], b[1], b[2], b[n + 3]) = (f32::INFINITY, f32::NAN, 1e-40, 1.0);
+            let packed = PackedMatrix::new(Matrix::dense(&b, 2, n), Precision::F32);
+            let y = packed_product(Matrix::dense(&[1.0, -2.0], 1, 2), &packed, 0..n, |_, _, _| {});
+            assert_eq!((y[0], y[2], y[3]), (f32::INFINITY, 1e-40, -2.0), "{set}");
+            assert!(y[1].is_nan() && y[4..].iter().all(|y| *y == 0.0), "{set}");
+        });
     }
 
     #[test]
     #[should_panic(expected = "matrix of strides")]
     fn a_view_past_the_end_of_its_slice_is_refused() {
         Matrix::new(&[0.0; 10], (3, 4), (4, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "inputs of a packed matrix")]
+    fn a_product_of_shapes_that_do_not_fit_is_refused() {
+        product(Matrix::dense(&[0.0; 6], 2, 3), Matrix::dense(&[0.0; 6], 2, 3));
     }
 }

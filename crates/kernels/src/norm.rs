@@ -1,8 +1,9 @@
-//! LayerNorm over rows, with gain and bias, and its derivatives.
+//! LayerNorm over rows, with or without gain and bias, and its derivatives.
 //!
 //! ```text
-//! n  = (x - mean) / sqrt(var + eps)      per row, variance with divisor d
-//! y  = n w + b
+//! scale = sqrt(var + eps)                per row, variance with divisor d
+//! n  = (x - mean) / scale
+//! y  = n w + b                           (or n)
 //! dn = dy w
 //! dx = (dn - mean(dn) - n mean(dn n)) / sqrt(var + eps)
 //! dw = sum over rows of dy n             db = sum over rows of dy
@@ -25,24 +26,57 @@ pub struct NormGradients {
     pub b: Vec<f32>,
 }
 
-/// `y`, `[rows, d]`, of `x` `[rows, d]`, with `d` the length of `w`.
+/// `y`, `[rows, d]`, of `x` `[rows, d]`, with gain and bias `[d]` where there are any.
 ///
 /// # Panics
 /// Where the lengths do not fit.
-pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32) -> Vec<f32> {
-    let d = width(x, w, b);
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| forward(y, x, w, b, eps));
+pub fn layer_norm(x: &[f32], d: usize, gain_and_bias: Option<(&[f32], &[f32])>, eps: f32) -> Vec<f32> {
+    check(x, d);
+    if let Some((w, b)) = gain_and_bias {
+        assert_eq!((w.len(), b.len()), (d, d), "gain and bias of rows of {d}");
+    }
+    let mut y = x.to_vec();
+    y.par_chunks_mut(ROWS * d).for_each(|y| match gain_and_bias {
+        Some((w, b)) => forward_with(y, w, b, eps),
+        None => forward(y, d, eps),
+    });
     y
 }
 
-/// The derivatives where `dy` `[rows, d]` comes in from above.
+/// `scale`, `[rows]`.
 ///
 /// # Panics
 /// Where the lengths do not fit.
-pub fn layer_norm_backward(x: &[f32], w: &[f32], b: &[f32], eps: f32, dy: &[f32]) -> NormGradients {
-    let d = width(x, w, b);
+pub fn norm_scale(x: &[f32], d: usize, eps: f32) -> Vec<f32> {
+    check(x, d);
+    let mut scales = vec![0.0; x.len() / d];
+    let tasks = scales.par_chunks_mut(ROWS).zip(x.par_chunks(ROWS * d));
+    tasks.for_each(|(scales, x)| scales_of(scales, x, d, eps));
+    scales
+}
+
+/// `(x - mean) / scale`, `[rows, d]`, with a scale for each row: what [`layer_norm`] computes without gain and
+/// bias where the scales are those of [`norm_scale`].
+///
+/// # Panics
+/// Where the lengths do not fit.
+pub fn norm_divide(x: &[f32], d: usize, scales: &[f32]) -> Vec<f32> {
+    check(x, d);
+    assert_eq!(x.len() / d, scales.len(), "one scale for each row");
+    let mut y = x.to_vec();
+    y.par_chunks_mut(ROWS * d).zip(scales.par_chunks(ROWS)).for_each(|(y, scales)| divide(y, d, scales));
+    y
+}
+
+/// The derivatives where `dy` `[rows, d]` comes in from above; with a gain `w`, or none.
+///
+/// # Panics
+/// Where the lengths do not fit.
+pub fn layer_norm_backward(x: &[f32], d: usize, w: Option<&[f32]>, eps: f32, dy: &[f32]) -> NormGradients {
+    check(x, d);
     assert_eq!(x.len(), dy.len(), "one derivative for each value");
+    let ones = vec![1.0; if w.is_none() { d } else { 0 }];
+    let w = w.unwrap_or(&ones);
     let mut dx = vec![0.0; x.len()];
     let sums: Vec<Vec<f32>> = dx
         .par_chunks_mut(ROWS * d)
@@ -58,28 +92,58 @@ pub fn layer_norm_backward(x: &[f32], w: &[f32], b: &[f32], eps: f32, dy: &[f32]
     NormGradients { x: dx, w, b }
 }
 
-fn width(x: &[f32], w: &[f32], b: &[f32]) -> usize {
-    assert!(!w.is_empty() && w.len() == b.len(), "gain of {} and bias of {} values", w.len(), b.len());
-    assert_eq!(x.len() % w.len(), 0, "whole rows of {} values", w.len());
-    w.len()
+fn check(x: &[f32], d: usize) {
+    assert!(d > 0 && x.len().is_multiple_of(d), "whole rows of {d} values");
+}
+
+#[inline(always)]
+fn mean_of(x: &[f32]) -> f32 {
+    reduce::sum(x.len(), |i| x[i]) / x.len() as f32
 }
 
 #[inline(always)]
 fn mean_and_scale(x: &[f32], eps: f32) -> (f32, f32) {
-    let d = x.len() as f32;
-    let mean = reduce::sum(x.len(), |i| x[i]) / d;
-    let variance = reduce::sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / d;
+    let mean = mean_of(x);
+    let variance = reduce::sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / x.len() as f32;
     (mean, (variance + eps).sqrt())
 }
 
 vectorised! {
-    fn forward(y: &mut [f32], x: &[f32], w: &[f32], b: &[f32], eps: f32) {
-        let d = w.len();
-        for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+    fn forward(x: &mut [f32], d: usize, eps: f32) {
+        for x in x.chunks_exact_mut(d) {
             let (mean, scale) = mean_and_scale(x, eps);
-            let by = 1.0 / scale;
-            for (((y, x), w), b) in y.iter_mut().zip(x).zip(w).zip(b) {
-                *y = (x - mean) * by * w + b;
+            for x in x {
+                *x = (*x - mean) / scale;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn forward_with(x: &mut [f32], w: &[f32], b: &[f32], eps: f32) {
+        for x in x.chunks_exact_mut(w.len()) {
+            let (mean, scale) = mean_and_scale(x, eps);
+            for ((x, w), b) in x.iter_mut().zip(w).zip(b) {
+                *x = (*x - mean) / scale * w + b;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn scales_of(scales: &mut [f32], x: &[f32], d: usize, eps: f32) {
+        for (scale, x) in scales.iter_mut().zip(x.chunks_exact(d)) {
+            *scale = mean_and_scale(x, eps).1;
+        }
+    }
+}
+
+vectorised! {
+    fn divide(x: &mut [f32], d: usize, scales: &[f32]) {
+        for (x, scale) in x.chunks_exact_mut(d).zip(scales) {
+            let mean = mean_of(x);
+            for x in x {
+                *x = (*x - mean) / scale;
             }
         }
     }
@@ -111,6 +175,7 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{for_each_instruction_set, noise};
 
     fn exact(x: &[f64], w: &[f64], b: &[f64], eps: f64) -> Vec<f64> {
         let d = w.len();
@@ -132,16 +197,19 @@ mod tests {
             let (x, w, b, c) = (noise(rows * d, 1), noise(d, 2), noise(d, 3), noise(rows * d, 4));
             let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() };
             let eps = 1e-5;
-            for (y, exact) in
-                layer_norm(&x, &w, &b, eps as f32).iter().zip(exact(&wide(&x), &wide(&w), &wide(&b), eps))
-            {
+            for (y, exact) in layer_norm(&x, d, Some((&w, &b)), eps as f32).iter().zip(exact(
+                &wide(&x),
+                &wide(&w),
+                &wide(&b),
+                eps,
+            )) {
                 assert!((f64::from(*y) - exact).abs() < 2e-5, "{rows} x {d}");
             }
             let f = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                 exact(x, w, b, eps).iter().zip(&c).map(|(y, c)| y * f64::from(*c)).sum()
             };
             let slope = |of: &dyn Fn(f64) -> f64| (of(1e-4) - of(-1e-4)) / 2e-4;
-            let gradients = layer_norm_backward(&x, &w, &b, eps as f32, &c);
+            let gradients = layer_norm_backward(&x, d, Some(&w), eps as f32, &c);
             let (x, w, b) = (wide(&x), wide(&w), wide(&b));
             let moved = |values: &[f64], at: usize, by: f64| {
                 let mut values = values.to_vec();
@@ -162,5 +230,20 @@ mod tests {
                 assert!((f64::from(gradients.b[at]) - expected).abs() < 1e-4 * expected.abs().max(1.0));
             }
         }
+    }
+
+    #[test]
+    fn step_by_step_it_has_the_same_bits() {
+        for_each_instruction_set(|set| {
+            let (rows, d) = (140, 77);
+            let (x, w, b) = (noise(rows * d, 1), noise(d, 2), noise(d, 3));
+            let n = norm_divide(&x, d, &norm_scale(&x, d, 1e-5));
+            assert_eq!(layer_norm(&x, d, None, 1e-5), n, "{set}");
+            let y: Vec<f32> = n.iter().enumerate().map(|(i, n)| n * w[i % d] + b[i % d]).collect();
+            assert_eq!(layer_norm(&x, d, Some((&w, &b)), 1e-5), y, "{set}");
+            let ones = vec![1.0; d];
+            let with = layer_norm_backward(&x, d, Some(&ones), 1e-5, &n);
+            assert_eq!(layer_norm_backward(&x, d, None, 1e-5, &n).x, with.x, "{set}");
+        });
     }
 }

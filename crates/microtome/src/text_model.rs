@@ -1,7 +1,9 @@
 //! A model together with its vocabulary: text in, tokens with readable labels out.
 
+use std::sync::OnceLock;
+
 use microtome_model::{
-    Config, DownloadProgress, LoadOptions, Loaded, Model, Processing, Tokenizer, load, weight_hash,
+    Config, DownloadProgress, LoadOptions, Loaded, Model, Precision, Processing, Tokenizer, load, weight_hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +93,7 @@ pub struct TextModel {
     tokenizer: Option<Tokenizer>,
     bos: Option<u32>,
     about: About,
+    n_parameters: OnceLock<usize>,
 }
 
 impl TextModel {
@@ -122,10 +125,11 @@ impl TextModel {
             assumptions,
             files: source.files.iter().map(|file| file.display().to_string()).collect(),
         };
-        Ok(TextModel { model: Model::new(config, weights, processing)?, tokenizer, bos, about })
+        let model = Model::new(config, weights, processing)?.packed(Precision::F32)?;
+        Ok(TextModel { model, tokenizer, bos, about, n_parameters: OnceLock::new() })
     }
 
-    /// A model made in memory, which takes token ids. Its fingerprint is that of its weights as they are,
+    /// A model made in memory, which takes token ids. It keeps the weights it has now. Its fingerprint is that of its weights as they are,
     /// processed or not.
     ///
     /// # Errors
@@ -135,12 +139,25 @@ impl TextModel {
             model: name.to_owned(),
             family: "memory".to_owned(),
             dtype: format!("{:?}", model.weights().embed.dtype()),
-            weight_hash: weight_hash(model.config(), model.weights())?,
+            weight_hash: weight_hash(model.config(), &model.weights().unpacked()?)?,
             tokenizer: "none: takes token ids".to_owned(),
             assumptions: vec![],
             files: vec![],
         };
-        Ok(TextModel { model, tokenizer: None, bos: None, about })
+        let model = model.packed(Precision::F32)?;
+        Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters: OnceLock::new() })
+    }
+
+    /// How many numbers the weights hold: [`Weights::n_parameters`](microtome_model::Weights::n_parameters).
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the tensors cannot be compared.
+    pub fn n_parameters(&self) -> Result<usize> {
+        if let Some(&count) = self.n_parameters.get() {
+            return Ok(count);
+        }
+        let count = self.model.weights().unpacked()?.n_parameters()?;
+        Ok(*self.n_parameters.get_or_init(|| count))
     }
 
     /// The same model reading text through a vocabulary.

@@ -247,7 +247,7 @@ impl<'m> LaneRun<'m> {
             let logits = walk.logits(&input)?;
             work.add(&walk.work);
             let values = std::mem::take(&mut walk.hooks.values).into_iter();
-            let values = values.map(|(hook, _, value)| Ok((hook, value.squeeze(0)?)));
+            let values = values.map(|(hook, _, value)| Ok((hook, value.squeeze(0)?.contiguous()?)));
             Ok((BaseValues { values: values.collect::<Result<HashMap<_, _>>>()? }, logits))
         };
         let (values, logits) = base()?;

@@ -57,7 +57,7 @@ impl Model {
     pub fn batch_logits<P: AsRef<[u32]>>(&self, windows: &[P], dropout: Option<Dropout>) -> Result<Tensor> {
         let mut hooks = Hooks::new([])?;
         hooks.dropout = dropout.filter(|dropout| dropout.rate > 0.0);
-        let mut walk = self.plain_walk(windows, &Positions::All, hooks)?.learning();
+        let mut walk = self.plain_walk(windows, &Positions::All, hooks)?;
         let resid = walk.blocks(self.config().n_layers)?.ok_or(Error::EmptyPrompt)?;
         let input = walk.unembed_in(resid)?;
         walk.logits(&input)

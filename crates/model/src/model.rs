@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use microtome_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fold;
+use crate::linear_map::LinearMap;
 use crate::weights::Weights;
 
 /// How weights are processed before use; every result says which.
@@ -37,7 +39,7 @@ impl Processing {
 #[derive(Debug, Clone)]
 pub struct Model {
     config: Config,
-    weights: Weights,
+    weights: Weights<LinearMap>,
     processing: Processing,
 }
 
@@ -52,7 +54,22 @@ impl Model {
             Processing::Folded => fold::fold(&config, weights)?,
             Processing::Raw => weights,
         };
+        let weights = weights.with_maps(|map| Ok(LinearMap::Plain(map)))?;
         Ok(Model { config, weights, processing })
+    }
+
+    /// The same model with its weights packed for this processor, where they lie on the CPU as f32; any other
+    /// stays as it is. Passes are faster and give the same bits, unless the weights are rounded to bf16; the
+    /// weights can no longer change.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the weights cannot be read.
+    pub fn packed(self, precision: Precision) -> Result<Model> {
+        let pack = |map| match map {
+            LinearMap::Plain(map) => LinearMap::pack(map, precision),
+            packed => Ok(packed),
+        };
+        Ok(Model { weights: self.weights.with_maps(pack)?, ..self })
     }
 
     /// Sizes and choices.
@@ -61,7 +78,7 @@ impl Model {
     }
 
     /// The weights in use, after processing.
-    pub fn weights(&self) -> &Weights {
+    pub fn weights(&self) -> &Weights<LinearMap> {
         &self.weights
     }
 

@@ -3,13 +3,18 @@
 //! The layers call these and nothing else for their maths, so a faster implementation replaces one
 //! function here. Each works on any device and dtype and is differentiable.
 
+pub(crate) mod attention;
 mod fused;
 
-use candle_core::{D, DType, Tensor};
+use std::ops::Range;
 
-use crate::config::{Activation, Config};
+use candle_core::{D, DType, Tensor};
+use microtome_kernels::{self as kernels, PackedMatrix, Precision};
+
+use crate::config::Activation;
 use crate::error::Result;
-use crate::weights::{Affine, Linear};
+use crate::linear_map::{LinearMap, PackedLinear};
+use crate::weights::Affine;
 
 /// Whether the kernels take these: f32 on the CPU. Everything else is composed of the tensor library's
 /// own operations, which is also what the kernels are tested against.
@@ -17,9 +22,64 @@ pub(crate) fn has_kernels(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
-/// `x W + b`. `x` is `[rows, in]`, the result `[rows, out]`.
-pub(crate) fn linear(x: &Tensor, map: &Linear) -> Result<Tensor> {
-    affine_map(x, &map.w, &map.b)
+/// What follows a linear map where nobody looks in between.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then<'a> {
+    Keep,
+    Activate(Activation),
+    /// `residual + y`
+    AddTo(&'a Tensor),
+}
+
+/// Some columns of `x W + b`, and what follows. `x` is `[rows, in]`, the result `[rows, columns]`.
+pub(crate) fn linear(x: &Tensor, map: &LinearMap, columns: Range<usize>, then: Then) -> Result<Tensor> {
+    let y = match map {
+        LinearMap::Packed(map) if !x.track_op() => return packed_linear(x, map, columns, then),
+        LinearMap::Packed(map) => {
+            x.apply_op1(fused::PackedLinear { map: map.clone(), columns: columns.clone() })?
+        }
+        LinearMap::Plain(map) => {
+            let (first, count) = (columns.start, columns.len());
+            affine_map(x, &map.w.narrow(1, first, count)?, &map.b.narrow(0, first, count)?)?
+        }
+    };
+    match then {
+        Then::Keep => Ok(y),
+        Then::Activate(kind) => activation(&y, kind),
+        Then::AddTo(residual) => Ok((residual + y)?),
+    }
+}
+
+fn packed_linear(x: &Tensor, map: &PackedLinear, columns: Range<usize>, then: Then) -> Result<Tensor> {
+    let shape = (x.dim(0)?, columns.len());
+    let b = map.b.narrow(0, columns.start, columns.len())?;
+    let with = |then: kernels::Then| -> Result<Tensor> {
+        let y = fused::on_slices([x, &b], |[x_data, b_data]| {
+            let (x, b) = (fused::matrix(x_data, x.layout())?, fused::dense(b_data, b.layout())?);
+            Ok(kernels::linear(x, &map.w, columns.clone(), b, then))
+        })?;
+        Ok(Tensor::from_vec(y, shape, x.device())?)
+    };
+    match then {
+        Then::Keep => with(kernels::Then::Keep),
+        Then::Activate(Activation::GeluNew) => with(kernels::Then::GeluNew),
+        Then::Activate(Activation::Gelu) => with(kernels::Then::Gelu),
+        Then::Activate(kind) => activation(&with(kernels::Then::Keep)?, kind),
+        Then::AddTo(residual) if residual.track_op() => Ok((residual + with(kernels::Then::Keep)?)?),
+        Then::AddTo(residual) => {
+            let residual = residual.contiguous()?;
+            let lent = fused::on_slices([&residual], |[data]| {
+                let residual = fused::dense(data, residual.layout())?;
+                Ok(with(kernels::Then::AddTo(residual)))
+            });
+            lent?
+        }
+    }
+}
+
+/// A matrix of f32 on the CPU, packed.
+pub(crate) fn packed_matrix(w: &Tensor, precision: Precision) -> Result<PackedMatrix> {
+    Ok(fused::on_slices([w], |[data]| Ok(PackedMatrix::new(fused::matrix(data, w.layout())?, precision)))?)
 }
 
 fn affine_map(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -29,43 +89,42 @@ fn affine_map(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// LayerNorm with gain and bias in one piece, where none of its steps is looked at. Equal to
-/// [`center_and_scale`], [`divide_rows`] and [`affine`] up to rounding.
-pub(crate) fn layer_norm(x: &Tensor, norm: &Affine, eps: f64) -> Result<Tensor> {
+/// LayerNorm over the last axis, with gain and bias where it has them, in one piece. The same bits as
+/// [`norm_scale`], [`norm_divide`] and [`affine`] give.
+pub(crate) fn layer_norm(x: &Tensor, gain_and_bias: Option<&Affine>, eps: f64) -> Result<Tensor> {
     if has_kernels(x) {
-        return Ok(x.apply_op3(&norm.w, &norm.b, fused::LayerNorm { eps: eps as f32 })?);
+        let (x, eps) = (x.contiguous()?, eps as f32);
+        return Ok(match gain_and_bias {
+            Some(norm) => x.apply_op3(&norm.w, &norm.b, fused::LayerNorm { eps })?,
+            None => x.apply_op1(fused::Normalize { eps })?,
+        });
     }
-    let (centered, scale) = center_and_scale(x, eps)?;
-    affine(&divide_rows(&centered, &scale)?, norm)
+    affine(norm_divide(x, &norm_scale(x, eps)?)?, gain_and_bias)
 }
 
-/// Causal attention of whole sequences of `n_pos` positions in one piece, where none of its steps is
-/// looked at: `z` `[rows, heads * d_head]` from queries, keys and values `[rows, 3 * heads * d_head]`. Only where
-/// [`has_kernels`].
-pub(crate) fn causal_attention(qkv: &Tensor, n_pos: usize, config: &Config) -> Result<Tensor> {
-    Ok(qkv.apply_op1(fused::Attention { n_pos, n_heads: config.n_heads, d_head: config.d_head })?)
-}
-
-/// Columns `first..first + count` of `x W + b`.
-pub(crate) fn linear_columns(x: &Tensor, map: &Linear, first: usize, count: usize) -> Result<Tensor> {
-    affine_map(x, &map.w.narrow(1, first, count)?, &map.b.narrow(0, first, count)?)
-}
-
-/// `x` minus its mean and `sqrt(var + eps)`, both over the last axis (variance with divisor `n`).
-pub(crate) fn center_and_scale(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+/// `sqrt(var + eps)` over the last axis (variance with divisor `n`), which becomes 1.
+pub(crate) fn norm_scale(x: &Tensor, eps: f64) -> Result<Tensor> {
+    if has_kernels(x) {
+        return Ok(x.contiguous()?.apply_op1(fused::NormScale { eps: eps as f32 })?);
+    }
     let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let scale = (centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    Ok((centered, scale))
+    Ok((centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
 }
 
-/// `centered / scale`, row by row.
-pub(crate) fn divide_rows(centered: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    Ok(centered.broadcast_div(scale)?)
+/// `(x - mean) / scale`, the mean over the last axis.
+pub(crate) fn norm_divide(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    if has_kernels(x) {
+        return Ok(x.contiguous()?.apply_op2(&scale.contiguous()?, fused::NormDivide)?);
+    }
+    Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?.broadcast_div(scale)?)
 }
 
-/// `x * w + b`, over the last axis.
-pub(crate) fn affine(x: &Tensor, affine: &Affine) -> Result<Tensor> {
-    Ok(x.broadcast_mul(&affine.w)?.broadcast_add(&affine.b)?)
+/// `x * w + b`, over the last axis, where there are such.
+pub(crate) fn affine(x: Tensor, gain_and_bias: Option<&Affine>) -> Result<Tensor> {
+    match gain_and_bias {
+        Some(norm) => Ok(x.broadcast_mul(&norm.w)?.broadcast_add(&norm.b)?),
+        None => Ok(x),
+    }
 }
 
 /// The MLP's non-linearity.

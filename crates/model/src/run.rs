@@ -177,7 +177,7 @@ fn collect<P: AsRef<[u32]>>(
     let mut caches: BTreeMap<usize, Cache> = BTreeMap::new();
     for (hook, group, value) in values {
         for (index, &lane) in walk.group(group).lanes().iter().enumerate() {
-            let of_lane = value.narrow(0, index, 1)?.squeeze(0)?;
+            let of_lane = value.narrow(0, index, 1)?.squeeze(0)?.contiguous()?;
             caches.entry(lane).or_default().values.insert(hook, of_lane);
         }
     }

@@ -75,7 +75,7 @@ impl<'m> Stream<'m> {
 
         let mut values = HashMap::new();
         for (hook, _, new) in std::mem::take(&mut walk.hooks.values) {
-            let new = new.squeeze(0)?; // [pos, head, d_head]
+            let new = new.squeeze(0)?.contiguous()?; // [pos, head, d_head]
             let kept = match self.cache.values.get(&hook) {
                 Some(past) => Tensor::cat(&[past, &new], 0)?,
                 None => new,

@@ -14,6 +14,7 @@
 //! (generation with a cache) differ only in the groups they set walking.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -24,8 +25,10 @@ use crate::error::Result;
 use crate::fire::{Firing, Hooks};
 use crate::hook::{Hook, Site};
 use crate::layers::{attention, embed, mlp, unembed};
+use crate::linear_map::LinearMap;
 use crate::ops;
-use crate::weights::{Linear, Weights};
+use crate::ops::Then;
+use crate::weights::Weights;
 
 /// Where a lane joins the walk: the last point at which it equals its base prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,11 +229,10 @@ impl Work {
 /// A forward pass under way.
 pub(crate) struct Walk<'m> {
     config: &'m Config,
-    weights: &'m Weights,
+    weights: &'m Weights<LinearMap>,
     bases: &'m [BaseValues],
     groups: Vec<Group>,
     narrowed: bool,
-    learns: bool,
     pub hooks: Hooks,
     pub work: Work,
 }
@@ -238,12 +240,12 @@ pub(crate) struct Walk<'m> {
 impl<'m> Walk<'m> {
     pub fn new(
         config: &'m Config,
-        weights: &'m Weights,
+        weights: &'m Weights<LinearMap>,
         bases: &'m [BaseValues],
         groups: Vec<Group>,
         hooks: Hooks,
     ) -> Walk<'m> {
-        Walk { config, weights, bases, groups, narrowed: false, learns: false, hooks, work: Work::default() }
+        Walk { config, weights, bases, groups, narrowed: false, hooks, work: Work::default() }
     }
 
     /// Walks the blocks below `stop_at` and returns the residual stream there.
@@ -288,24 +290,21 @@ impl<'m> Walk<'m> {
         unembed::logits_unhooked(self, &unembed_in.narrow(0, first, count)?)
     }
 
-    /// Makes this a pass whose aim is the weights' derivatives: layer norm and attention are computed in
-    /// one piece where no hook looks inside. That rounds differently, so a pass that reads or changes
-    /// activations never does it: its logits are the same bits whatever is read.
-    pub fn learning(mut self) -> Walk<'m> {
-        self.learns = true;
-        self
-    }
-
-    pub fn learns(&self) -> bool {
-        self.learns
-    }
-
-    /// How many positions the sequences have where all lanes are whole sequences of one length and
-    /// nothing between the residual stream and `attn_out` is looked at.
+    /// How many positions the sequences have where all lanes are whole sequences of one length, all positions of
+    /// which go on, and nothing between the residual stream and `attn_out` is looked at or joined.
     pub fn unobserved_attention(&self, layer: usize) -> Option<usize> {
         let mut inside = Site::all().filter(|site| *site > Site::ResidPre && *site < Site::AttnOut);
+        let narrows = layer + 1 == self.config.n_layers;
         match &self.groups[..] {
-            [group] if self.learns && !inside.any(|site| self.wants(site.at(layer))) => Some(group.len),
+            [group]
+                if group.start == 0
+                    && group.joined == group.lanes.len()
+                    && !(narrows && group.read != group.positions)
+                    && group.positions.len() == group.len
+                    && !inside.any(|site| self.wants(site.at(layer))) =>
+            {
+                Some(group.len)
+            }
             _ => None,
         }
     }
@@ -314,7 +313,7 @@ impl<'m> Walk<'m> {
         self.config
     }
 
-    pub fn weights(&self) -> &'m Weights {
+    pub fn weights(&self) -> &'m Weights<LinearMap> {
         self.weights
     }
 
@@ -351,16 +350,21 @@ impl<'m> Walk<'m> {
         (tokens, positions)
     }
 
-    /// `x W + b`, counted.
-    pub fn linear(&mut self, x: &Tensor, map: &Linear) -> Result<Tensor> {
-        self.work.product(x.dim(0)?, map.w.dim(0)?, map.w.dim(1)?);
-        ops::linear(x, map)
+    /// `x W + b`, counted, and what follows it.
+    pub fn linear(&mut self, x: &Tensor, map: &LinearMap, then: Then) -> Result<Tensor> {
+        self.work.product(x.dim(0)?, map.d_in(), map.d_out());
+        ops::linear(x, map, 0..map.d_out(), then)
     }
 
-    /// Columns `first..first + count` of `x W + b`, counted.
-    pub fn linear_columns(&mut self, x: &Tensor, map: &Linear, first: usize, count: usize) -> Result<Tensor> {
-        self.work.product(x.dim(0)?, map.w.dim(0)?, count);
-        ops::linear_columns(x, map, first, count)
+    /// Some columns of `x W + b`, counted.
+    pub fn linear_columns(&mut self, x: &Tensor, map: &LinearMap, columns: Range<usize>) -> Result<Tensor> {
+        self.work.product(x.dim(0)?, map.d_in(), columns.len());
+        ops::linear(x, map, columns, Then::Keep)
+    }
+
+    /// Whether lanes are going to join here.
+    pub fn joins(&self, entry: Entry) -> bool {
+        self.groups.iter().any(|group| group.entries[group.joined..].contains(&entry))
     }
 
     /// Lets the lanes whose entry this is join, each with its base's values at `sources`, in the row

@@ -2,50 +2,52 @@
 //!
 //! Whatever a file calls its tensors and however it turns them, a family (`family/`) delivers this:
 //! every linear map as `[in, out]`, the three attention projections fused side by side (all heads'
-//! queries, then keys, then values), every bias present (zeros where the file has none).
+//! queries, then keys, then values), every bias present (zeros where the file has none). A model holds the
+//! same with [`LinearMap`]s, which may be packed for the processor.
 
 use candle_core::{DType, Tensor};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::linear_map::LinearMap;
 
 /// All tensors of a model. The names in comments are TransformerLens's.
 #[derive(Debug, Clone)]
-pub struct Weights {
+pub struct Weights<M = Linear> {
     /// `W_E`, `[d_vocab, d_model]`.
     pub embed: Tensor,
     /// `W_pos`, `[n_ctx, d_model]`.
     pub pos_embed: Tensor,
     /// One entry per layer.
-    pub blocks: Vec<BlockWeights>,
+    pub blocks: Vec<BlockWeights<M>>,
     /// Gain and bias of the final LayerNorm; `None` where it has none (folded, or no LayerNorm).
     pub ln_final: Option<Affine>,
     /// `W_U` `[d_model, d_vocab]` and `b_U`.
-    pub unembed: Linear,
+    pub unembed: M,
 }
 
 /// The tensors of one block.
 #[derive(Debug, Clone)]
-pub struct BlockWeights {
+pub struct BlockWeights<M = Linear> {
     /// Gain and bias of the LayerNorm before attention.
     pub ln1: Option<Affine>,
     /// `W_Q | W_K | W_V`, `[d_model, 3 * n_heads * d_head]`, heads in order inside each third.
-    pub qkv: Linear,
+    pub qkv: M,
     /// `W_O`, `[n_heads * d_head, d_model]`, and `b_O`.
-    pub out: Linear,
+    pub out: M,
     /// Gain and bias of the LayerNorm before the MLP.
     pub ln2: Option<Affine>,
     /// `None` in attention-only models.
-    pub mlp: Option<MlpWeights>,
+    pub mlp: Option<MlpWeights<M>>,
 }
 
 /// The two linear maps of an MLP.
 #[derive(Debug, Clone)]
-pub struct MlpWeights {
+pub struct MlpWeights<M = Linear> {
     /// `W_in`, `[d_model, d_mlp]`, and `b_in`.
-    pub input: Linear,
+    pub input: M,
     /// `W_out`, `[d_mlp, d_model]`, and `b_out`.
-    pub output: Linear,
+    pub output: M,
 }
 
 /// A linear map `x W + b` with its weight stored `[in, out]`.
@@ -64,6 +66,37 @@ pub struct Affine {
     pub w: Tensor,
     /// Bias.
     pub b: Tensor,
+}
+
+impl<M> Weights<M> {
+    /// The same with every linear map made into another form of it.
+    ///
+    /// # Errors
+    /// What `form` returns.
+    pub(crate) fn with_maps<N>(self, mut form: impl FnMut(M) -> Result<N>) -> Result<Weights<N>> {
+        let mut block = |block: BlockWeights<M>| -> Result<BlockWeights<N>> {
+            let BlockWeights { ln1, qkv, out, ln2, mlp } = block;
+            let (qkv, out) = (form(qkv)?, form(out)?);
+            let mlp = match mlp {
+                Some(mlp) => Some(MlpWeights { input: form(mlp.input)?, output: form(mlp.output)? }),
+                None => None,
+            };
+            Ok(BlockWeights { ln1, qkv, out, ln2, mlp })
+        };
+        let Weights { embed, pos_embed, blocks, ln_final, unembed } = self;
+        let blocks = blocks.into_iter().map(&mut block).collect::<Result<_>>()?;
+        Ok(Weights { embed, pos_embed, blocks, ln_final, unembed: form(unembed)? })
+    }
+}
+
+impl Weights<LinearMap> {
+    /// The same with every matrix as a tensor, copied where it is packed.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the tensor library cannot make one.
+    pub fn unpacked(&self) -> Result<Weights> {
+        self.clone().with_maps(|map| map.unpacked())
+    }
 }
 
 impl Weights {

@@ -58,7 +58,7 @@ pub fn write_model(
     vocabulary: Option<&Vocabulary>,
     bos: Option<u32>,
 ) -> Result<()> {
-    for (name, bytes) in checkpoint_files(model.config(), model.weights(), bos, DType::F32)? {
+    for (name, bytes) in checkpoint_files(model.config(), &model.weights().unpacked()?, bos, DType::F32)? {
         write_file(&dir.join(name), &bytes)?;
     }
     if let Some(tokenizer) = vocabulary.and_then(Vocabulary::json) {

@@ -440,7 +440,7 @@ impl Run {
             n_parameters: self.learner.parameters.count(),
             step: self.state.step,
             best: self.state.best,
-            weight_hash: weight_hash(model.config(), model.weights())?,
+            weight_hash: weight_hash(model.config(), &model.weights().unpacked()?)?,
             elapsed_secs: self.elapsed_secs(),
         })
     }

@@ -106,7 +106,7 @@ pub fn direct_attribution(
         })
         .collect::<Result<Vec<Vec<f64>>>>()?;
     let attention_bias =
-        layers.clone().map(|layer| share(&weights.blocks[layer].out.b)).collect::<Result<_>>()?;
+        layers.clone().map(|layer| share(weights.blocks[layer].out.bias())).collect::<Result<_>>()?;
     let mut accumulated = Vec::new();
     for layer in layers.clone() {
         accumulated.push((format!("{layer}_pre"), of(Site::ResidPre.at(layer))?));
@@ -129,22 +129,23 @@ pub fn direct_attribution(
 /// The direction of the residual stream, after the final LayerNorm's division, that the logits read as
 /// the answer, and the constant they add.
 fn logit_direction(
-    weights: &microtome_model::Weights,
+    weights: &microtome_model::Weights<microtome_model::LinearMap>,
     answers: &[u32],
     wrong: &[u32],
 ) -> Result<(Vec<f64>, f64)> {
-    let d_model = weights.unembed.w.dim(0)?;
-    let bias = numbers(&weights.unembed.b)?;
+    let d_model = weights.unembed.d_in();
+    let bias = numbers(weights.unembed.bias())?;
     let mut direction = vec![0.0; d_model];
     let mut constant = 0.0;
     for (ids, sign) in [(answers, 1.0), (wrong, -1.0)] {
         for &id in ids {
             let weight = sign / ids.len() as f64;
-            let column = weights.unembed.w.narrow(1, id as usize, 1)?;
+            let id = id as usize;
+            let column = weights.unembed.columns(id..id + 1)?;
             for (sum, x) in direction.iter_mut().zip(numbers(&column)?) {
                 *sum += weight * x;
             }
-            constant += weight * bias[id as usize];
+            constant += weight * bias[id];
         }
     }
     if let Some(norm) = &weights.ln_final {

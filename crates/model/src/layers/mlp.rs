@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use super::norm;
 use crate::error::Result;
 use crate::hook::Site;
-use crate::ops;
+use crate::linear_map::LinearMap;
+use crate::ops::{self, Then};
 use crate::walk::{Entry, Walk};
 use crate::weights::BlockWeights;
 
@@ -14,7 +15,7 @@ use crate::weights::BlockWeights;
 pub(crate) fn mlp(
     walk: &mut Walk,
     layer: usize,
-    block: &BlockWeights,
+    block: &BlockWeights<LinearMap>,
     mid: Option<Tensor>,
 ) -> Result<Option<Tensor>> {
     let (Some(weights), Some(config)) = (&block.mlp, walk.config().mlp) else { return Ok(mid) };
@@ -24,17 +25,26 @@ pub(crate) fn mlp(
         Some([mid]) => Some(walk.fire(at(Site::ResidMid), mid)?),
         None => None,
     };
+    // Where nobody looks or joins between the products, each takes the next step along.
+    let unseen = |walk: &Walk, sites: &[Site], entries: &[Entry]| {
+        !sites.iter().any(|site| walk.wants(at(*site))) && !entries.iter().any(|entry| walk.joins(*entry))
+    };
+    let activates =
+        unseen(walk, &[Site::MlpPre, Site::MlpPost], &[Entry::MlpPre(layer), Entry::MlpPost(layer)]);
+    let adds = unseen(walk, &[Site::MlpOut], &[Entry::MlpOut(layer)]);
     let pre = match mid {
         Some(mid) => {
             let input = walk.fire(at(Site::MlpIn), mid.clone())?;
             let input =
                 norm::layer_norm(walk, &input, block.ln2.as_ref(), norm::hooks(Site::Ln2Normalized, layer))?;
-            Some([mid, walk.linear(&input, &weights.input)?]) // [rows, d_model], [rows, d_mlp]
+            let then = if activates { Then::Activate(config.activation) } else { Then::Keep };
+            Some([mid, walk.linear(&input, &weights.input, then)?]) // [rows, d_model], [rows, d_mlp]
         }
         None => None,
     };
     let pre = walk.join(Entry::MlpPre(layer), pre, [at(Site::ResidMid), at(Site::MlpPre)])?;
     let post = match pre {
+        Some(activated) if activates => Some(activated),
         Some([mid, pre]) => {
             let pre = walk.fire(at(Site::MlpPre), pre)?;
             Some([mid, ops::activation(&pre, config.activation)?]) // [rows, d_mlp]
@@ -45,7 +55,10 @@ pub(crate) fn mlp(
     let out = match post {
         Some([mid, post]) => {
             let post = walk.fire(at(Site::MlpPost), post)?;
-            Some([mid, walk.linear(&post, &weights.output)?]) // [rows, d_model]
+            if adds {
+                return Ok(Some(walk.linear(&post, &weights.output, Then::AddTo(&mid))?)); // [rows, d_model]
+            }
+            Some([mid, walk.linear(&post, &weights.output, Then::Keep)?]) // [rows, d_model]
         }
         None => None,
     };

@@ -26,28 +26,16 @@ pub(crate) fn layer_norm(
     (scale_hook, normalized_hook): (Hook, Hook),
 ) -> Result<Tensor> {
     let Some(norm) = walk.config().norm else { return Ok(x.clone()) };
-    if walk.learns()
-        && let Some(affine) = affine
-        && ![scale_hook, normalized_hook].iter().any(|hook| walk.wants(*hook))
-    {
-        return ops::layer_norm(&x.contiguous()?, affine, norm.eps);
+    if ![scale_hook, normalized_hook].iter().any(|hook| walk.wants(*hook)) {
+        return ops::layer_norm(x, affine, norm.eps);
     }
-    let (centered, scale) = ops::center_and_scale(x, norm.eps)?; // [rows, d_model], [rows, 1]
-    let scale = walk.fire(scale_hook, scale)?;
-    let normalized = walk.fire(normalized_hook, ops::divide_rows(&centered, &scale)?)?;
-    gain_and_bias(normalized, affine)
+    let scale = walk.fire(scale_hook, ops::norm_scale(x, norm.eps)?)?; // [rows, 1]
+    let normalized = walk.fire(normalized_hook, ops::norm_divide(x, &scale)?)?; // [rows, d_model]
+    ops::affine(normalized, affine)
 }
 
 /// The same LayerNorm away from its hooks, over the last axis of any shape: each head's own input.
 pub(crate) fn unhooked(walk: &Walk, x: &Tensor, affine: Option<&Affine>) -> Result<Tensor> {
     let Some(norm) = walk.config().norm else { return Ok(x.clone()) };
-    let (centered, scale) = ops::center_and_scale(x, norm.eps)?;
-    gain_and_bias(ops::divide_rows(&centered, &scale)?, affine)
-}
-
-fn gain_and_bias(normalized: Tensor, affine: Option<&Affine>) -> Result<Tensor> {
-    match affine {
-        Some(affine) => ops::affine(&normalized, affine),
-        None => Ok(normalized),
-    }
+    ops::layer_norm(x, affine, norm.eps)
 }

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::norm;
 use crate::error::Result;
 use crate::hook::Site;
+use crate::ops::Then;
 use crate::walk::Walk;
 
 /// What the unembedding multiplies, `[rows, d_model]`.
@@ -23,5 +24,5 @@ pub(crate) fn logits(walk: &mut Walk, x: &Tensor) -> Result<Tensor> {
 /// The logits of some rows, where nothing reads or edits them.
 pub(crate) fn logits_unhooked(walk: &mut Walk, x: &Tensor) -> Result<Tensor> {
     let weights = walk.weights();
-    walk.linear(x, &weights.unembed)
+    walk.linear(x, &weights.unembed, Then::Keep)
 }

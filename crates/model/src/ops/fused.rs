@@ -2,11 +2,50 @@
 //!
 //! A derivative is taken only in what leads to a variable, so frozen weights cost nothing.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Storage, Tensor, bail,
 };
 use microtome_kernels as kernels;
-use microtome_kernels::{AttentionShape, Matrix};
+use microtome_kernels::{Matrix, PackedMatrix, Precision};
+
+use crate::linear_map;
+
+/// Some columns of `x W + b` of a packed map; the derivative is that in `x`.
+pub(super) struct PackedLinear {
+    pub map: Arc<linear_map::PackedLinear>,
+    pub columns: Range<usize>,
+}
+
+impl CustomOp1 for PackedLinear {
+    fn name(&self) -> &'static str {
+        "packed_linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = matrix(x.as_slice()?, layout)?;
+        let b = self.map.b.narrow(0, self.columns.start, self.columns.len())?;
+        let y = on_slices([&b], |[data]| {
+            let b = dense(data, b.layout())?;
+            Ok(kernels::linear(x, &self.map.w, self.columns.clone(), b, kernels::Then::Keep))
+        })?;
+        Ok((CpuStorage::F32(y), Shape::from((x.shape().0, self.columns.len()))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let all = 0..self.map.w.shape().1;
+        let dy = match self.columns == all {
+            true => dy.contiguous()?,
+            false => dy.pad_with_zeros(1, self.columns.start, all.end - self.columns.end)?.contiguous()?,
+        };
+        let dx = on_slices([&dy], |[data]| {
+            Ok(kernels::linear_input_gradient(&self.map.w, dense(data, dy.layout())?))
+        })?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
 
 /// `x W + b` of `x` `[rows, in]`, `W` `[in, out]`, `b` `[out]`.
 pub(super) struct Linear;
@@ -29,7 +68,9 @@ impl CustomOp3 for Linear {
         if x.shape().1 != w.shape().0 {
             bail!("a linear map of {:?} was given rows {:?}", w_layout.shape(), x_layout.shape());
         }
-        let y = kernels::linear(x, w, dense(b.as_slice()?, b_layout)?);
+        let packed = PackedMatrix::new(w, Precision::F32);
+        let b = dense(b.as_slice()?, b_layout)?;
+        let y = kernels::linear(x, &packed, 0..w.shape().1, b, kernels::Then::Keep);
         Ok((CpuStorage::F32(y), Shape::from((x.shape().0, w.shape().1))))
     }
 
@@ -46,7 +87,7 @@ impl CustomOp3 for Linear {
         let dx = match x.track_op() {
             true => Some(on_slices([w, &dy], |[w_data, dy_data]| {
                 let dy = Matrix::dense(dense(dy_data, dy.layout())?, dy.dim(0)?, out);
-                let dx = kernels::linear_input_gradient(matrix(w_data, w.layout())?, dy);
+                let dx = kernels::linear_input_gradient_of(matrix(w_data, w.layout())?, dy);
                 Tensor::from_vec(dx, x.shape(), x.device())
             })?),
             false => None,
@@ -64,7 +105,7 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// LayerNorm of `x` `[rows, d]` with gain and bias `[d]`.
+/// LayerNorm of `x` `[.., d]` with gain and bias `[d]`.
 pub(super) struct LayerNorm {
     pub eps: f32,
 }
@@ -85,7 +126,8 @@ impl CustomOp3 for LayerNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let x = dense(x.as_slice()?, x_layout)?;
         let (w, b) = (dense(w.as_slice()?, w_layout)?, dense(b.as_slice()?, b_layout)?);
-        Ok((CpuStorage::F32(kernels::layer_norm(x, w, b, self.eps)), x_layout.shape().clone()))
+        let y = kernels::layer_norm(x, last(x_layout)?, Some((w, b)), self.eps);
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
     fn bwd(
@@ -96,48 +138,97 @@ impl CustomOp3 for LayerNorm {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let layouts = [x, w, b, &dy].map(|t| t.layout().clone());
-        let gradients = on_slices([x, w, b, &dy], |data| {
-            let [x, w, b, dy] = [0, 1, 2, 3].map(|i| dense(data[i], &layouts[i]));
-            Ok(kernels::layer_norm_backward(x?, w?, b?, self.eps, dy?))
+        let (x, dy) = (x.contiguous()?, dy.contiguous()?);
+        let gradients = on_slices([&x, w, &dy], |[x_data, w_data, dy_data]| {
+            let (x_data, dy_data) = (dense(x_data, x.layout())?, dense(dy_data, dy.layout())?);
+            let w = dense(w_data, w.layout())?;
+            Ok(kernels::layer_norm_backward(x_data, last(x.layout())?, Some(w), self.eps, dy_data))
         })?;
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((Some(tensor(gradients.x, x)?), Some(tensor(gradients.w, w)?), Some(tensor(gradients.b, b)?)))
+        Ok((Some(tensor(gradients.x, &x)?), Some(tensor(gradients.w, w)?), Some(tensor(gradients.b, b)?)))
     }
 }
 
-/// Causal attention of whole sequences: `z` from the fused projection.
-pub(super) struct Attention {
-    pub n_pos: usize,
-    pub n_heads: usize,
-    pub d_head: usize,
+/// LayerNorm of `x` `[.., d]` without gain and bias.
+pub(super) struct Normalize {
+    pub eps: f32,
 }
 
-impl Attention {
-    fn shape(&self) -> AttentionShape {
-        AttentionShape { n_pos: self.n_pos, n_heads: self.n_heads, d_head: self.d_head }
-    }
-}
-
-impl CustomOp1 for Attention {
+impl CustomOp1 for Normalize {
     fn name(&self) -> &'static str {
-        "causal_attention"
+        "normalize"
     }
 
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let rows = layout.dims()[0];
-        let z = kernels::causal_attention(dense(qkv.as_slice()?, layout)?, self.shape());
-        Ok((CpuStorage::F32(z), Shape::from((rows, self.n_heads * self.d_head))))
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = kernels::layer_norm(dense(x.as_slice()?, layout)?, last(layout)?, None, self.eps);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
-    fn bwd(&self, qkv: &Tensor, _: &Tensor, dz: &Tensor) -> Result<Option<Tensor>> {
-        let dz = dz.contiguous()?;
-        let gradient = on_slices([qkv, &dz], |[qkv_data, dz_data]| {
-            let (qkv, dz) = (dense(qkv_data, qkv.layout())?, dense(dz_data, dz.layout())?);
-            Ok(kernels::causal_attention_backward(qkv, self.shape(), dz))
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let (x, dy) = (x.contiguous()?, dy.contiguous()?);
+        let gradients = on_slices([&x, &dy], |[x_data, dy_data]| {
+            let (x_data, dy_data) = (dense(x_data, x.layout())?, dense(dy_data, dy.layout())?);
+            Ok(kernels::layer_norm_backward(x_data, last(x.layout())?, None, self.eps, dy_data))
         })?;
-        Ok(Some(Tensor::from_vec(gradient, qkv.shape(), qkv.device())?))
+        Ok(Some(Tensor::from_vec(gradients.x, x.shape(), x.device())?))
+    }
+}
+
+/// `sqrt(var + eps)` over the last axis, which becomes 1.
+pub(super) struct NormScale {
+    pub eps: f32,
+}
+
+impl CustomOp1 for NormScale {
+    fn name(&self) -> &'static str {
+        "norm_scale"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let scales = kernels::norm_scale(dense(x.as_slice()?, layout)?, last(layout)?, self.eps);
+        let mut dims = layout.dims().to_vec();
+        dims.pop();
+        dims.push(1);
+        Ok((CpuStorage::F32(scales), Shape::from(dims)))
+    }
+
+    fn bwd(&self, x: &Tensor, scale: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let per_value = (dy / (scale * x.dim(D::Minus1)? as f64)?)?;
+        Ok(Some(centered.broadcast_mul(&per_value)?))
+    }
+}
+
+/// `(x - mean) / scale` over the last axis.
+pub(super) struct NormDivide;
+
+impl CustomOp2 for NormDivide {
+    fn name(&self) -> &'static str {
+        "norm_divide"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let scales = dense(scale.as_slice()?, scale_layout)?;
+        let y = kernels::norm_divide(dense(x.as_slice()?, layout)?, last(layout)?, scales);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        scale: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let centered = dy.broadcast_sub(&dy.mean_keepdim(D::Minus1)?)?;
+        let dscale = ((dy * y)?.sum_keepdim(D::Minus1)?.neg()? / scale)?;
+        Ok((Some(centered.broadcast_div(scale)?), Some(dscale)))
     }
 }
 
@@ -215,14 +306,22 @@ impl CustomOp2 for CrossEntropy {
 }
 
 /// A `[rows, columns]` tensor of any strides.
-fn matrix<'a>(data: &'a [f32], layout: &Layout) -> Result<Matrix<'a>> {
+pub(super) fn matrix<'a>(data: &'a [f32], layout: &Layout) -> Result<Matrix<'a>> {
     let &[rows, columns] = layout.dims() else { bail!("expected a matrix, got {:?}", layout.shape()) };
     let strides = (layout.stride()[0], layout.stride()[1]);
     Ok(Matrix::new(&data[layout.start_offset()..], (rows, columns), strides))
 }
 
+/// The size of the last axis.
+fn last(layout: &Layout) -> Result<usize> {
+    match layout.dims().last() {
+        Some(&d) => Ok(d),
+        None => bail!("expected an axis"),
+    }
+}
+
 /// The values of a contiguous tensor.
-fn dense<'a, T>(data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
+pub(super) fn dense<'a, T>(data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((first, end)) => Ok(&data[first..end]),
         None => bail!("expected a contiguous tensor, got {layout:?}"),
@@ -230,7 +329,7 @@ fn dense<'a, T>(data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
 }
 
 /// Lends the storages of CPU tensors of f32.
-fn on_slices<const N: usize, T>(
+pub(super) fn on_slices<const N: usize, T>(
     tensors: [&Tensor; N],
     lend: impl FnOnce([&[f32]; N]) -> Result<T>,
 ) -> Result<T> {

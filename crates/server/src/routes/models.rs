@@ -88,7 +88,7 @@ pub(crate) async fn list(State(app): State<App>) -> Json<ModelList> {
 pub(crate) async fn describe(State(app): State<App>, Named(id): Named) -> Result<Json<ModelInfo>, ApiError> {
     let served = app.models.get(Some(&id))?;
     let model = &served.model;
-    let n_parameters = model.model().weights().n_parameters().map_err(microtome::Error::from)?;
+    let n_parameters = model.n_parameters()?;
     Ok(Json(ModelInfo {
         id: served.id.clone(),
         about: model.about().clone(),
