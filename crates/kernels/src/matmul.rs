@@ -111,7 +111,7 @@ pub(crate) fn packed_product(
 }
 
 /// Rows of one block: as many as have their part of the left matrix in the second cache.
-const BLOCK_ROWS: usize = 192;
+const BLOCK_ROWS: usize = 384;
 
 /// Columns of one block at most, so that its result is still in the second cache when it is finished.
 const BLOCK_COLUMNS: usize = 384;

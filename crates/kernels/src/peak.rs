@@ -6,6 +6,8 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::instructions::InstructionSet;
+use crate::matmul::Matrix;
+use crate::packed::{PackedMatrix, Precision, Values};
 use crate::tile::{Block, Panels, Strided, Target, packed_block, panel_width, tile_rows};
 
 /// Floating-point operations a second, in GFLOP/s, of products so small that everything stays in the nearest
@@ -19,12 +21,14 @@ pub fn peak_gflops() -> f64 {
     let once = || {
         let start = Instant::now();
         (0..threads).into_par_iter().for_each(|_| {
-            let (left, right) = (vec![1.0f32; rows * DEPTH], vec![1.0f32; DEPTH * columns]);
+            let left = vec![1.0f32; rows * DEPTH];
+            let right = PackedMatrix::new(Matrix::dense(&left, DEPTH, 1), Precision::F32);
+            let Values::F32(right) = right.values() else { unreachable!("packed as f32") };
             let mut out = vec![0.0f32; rows * columns];
             for _ in 0..TILES {
                 let block = Block {
                     left: Strided { from: black_box(left.as_ptr()), row_stride: DEPTH, column_stride: 1 },
-                    right: Panels { from: right.as_ptr(), panel_stride: 0, row_stride: columns },
+                    right: Panels { from: right.as_slice().as_ptr(), panel_stride: 0, row_stride: columns },
                     depth: DEPTH,
                     rows: 0..rows,
                     columns: 0..columns,

@@ -27,6 +27,10 @@ pub(crate) unsafe trait Sixteen {
     /// `a b + c`, rounded once.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 
+    /// Asks for the cache line at an address, which need not be a valid one, in the second cache.
+    #[inline(always)]
+    unsafe fn prefetch<E>(_: *const E) {}
+
     /// Adds value `i + 8` to value `i` for the first eight, then `i + 4` for the first four, `i + 2`, `i + 1`.
     unsafe fn sum(v: Self::V) -> f32;
 }
@@ -195,6 +199,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn prefetch<E>(at: *const E) {
+            // SAFETY: see the block; a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        }
+
+        #[inline(always)]
         unsafe fn sum(v: [__m256; 2]) -> f32 {
             // SAFETY: see the block.
             unsafe { sum_of_eight(_mm256_add_ps(v[0], v[1])) }
@@ -240,6 +250,12 @@ mod x86 {
         unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: see the block.
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch<E>(at: *const E) {
+            // SAFETY: see the block; a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
 
         #[inline(always)]
