@@ -15,6 +15,7 @@
 mod attention;
 mod cross_entropy;
 mod dispatch;
+mod distribution;
 mod exp;
 mod gelu;
 mod instructions;
@@ -34,6 +35,7 @@ pub use attention::{
     causal_attention_backward,
 };
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
+pub use distribution::{entropy, largest, log_sum_exp};
 pub use gelu::{gelu, gelu_backward, gelu_new, gelu_new_backward};
 pub use instructions::InstructionSet;
 pub use linear::{

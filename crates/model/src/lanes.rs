@@ -93,6 +93,11 @@ struct Planned {
     start: usize,
 }
 
+/// Rows (lanes times positions) in one chunk: enough that the products are as fast as they get, few enough that
+/// progress and cancelling come several times a second at GPT-2 small's size, and that the allocator hands
+/// the same memory out again.
+const CHUNK_ROWS: usize = 768;
+
 /// Rows of logits computed at once; enough to keep the product efficient.
 const LOGIT_ROWS: usize = 192;
 
@@ -176,17 +181,20 @@ impl<'m> LaneRun<'m> {
     /// Consecutive lanes that fit the budget, and one way of computing each layer's inputs, together.
     fn chunks(&self, budget: usize) -> Vec<Range<usize>> {
         let mut chunks = Vec::new();
-        let (mut first, mut bytes) = (0, 0);
+        let (mut first, mut bytes, mut rows) = (0, 0, 0);
         let mut inputs = NormInputs::default();
         for (index, lane) in self.lanes.iter().enumerate() {
             let needs = self.bytes_of(lane);
             let with_lane = inputs.with(lane.edits.iter().map(|edit| edit.hook));
-            if index > first && (bytes + needs > budget || with_lane.conflict().is_some()) {
+            let n_rows = self.prompts[lane.prompt].len() - lane.start;
+            let is_full = bytes + needs > budget || rows + n_rows > CHUNK_ROWS;
+            if index > first && (is_full || with_lane.conflict().is_some()) {
                 chunks.push(first..index);
-                (first, bytes) = (index, 0);
+                (first, bytes, rows) = (index, 0, 0);
                 inputs = NormInputs::default();
             }
             bytes += needs;
+            rows += n_rows;
             inputs = inputs.with(lane.edits.iter().map(|edit| edit.hook));
         }
         if first < self.lanes.len() {

@@ -18,13 +18,7 @@ impl Metric for Entropy {
         "-sum p ln p of the next-token distribution at the position read"
     }
     fn row(&self, row: &Row) -> f64 {
-        // -sum p ln p = sum p (log_z - x); a token of probability 0 adds 0 however low its logit.
-        let term = |&x: &f32| {
-            let below = row.log_z - f64::from(x);
-            let p = (-below).exp();
-            if p == 0.0 { 0.0 } else { p * below }
-        };
-        row.logits.iter().map(term).sum()
+        microtome_kernels::entropy(row.logits, row.log_z)
     }
     /// `-p_i (ln p_i + entropy)`
     fn gradient(&self, row: &Row) -> Option<Vec<f64>> {

@@ -7,13 +7,22 @@ pub(super) struct Margin;
 impl Margin {
     /// The best answer and the best other token.
     fn rivals(row: &Row) -> (usize, usize) {
-        let higher = |best: Option<usize>, id: usize| match best {
-            Some(best) if row.logits[best] >= row.logits[id] => Some(best),
-            _ => Some(id),
-        };
-        let answers = row.answers.iter().map(|&id| id as usize);
-        let others = (0..row.logits.len()).filter(|&id| !row.answers.contains(&(id as u32)));
-        (answers.fold(None, higher).unwrap_or(0), others.fold(None, higher).unwrap_or(0))
+        let higher = |best: usize, id: usize| if row.logits[best] >= row.logits[id] { best } else { id };
+        let mut answers: Vec<usize> = row.answers.iter().map(|&id| id as usize).collect();
+        answers.sort_unstable();
+        // The others lie between the answers.
+        let ends = answers.iter().copied().chain([row.logits.len()]);
+        let mut first = 0;
+        let mut others: Option<usize> = None;
+        for end in ends {
+            let between = &row.logits[first..end.max(first)];
+            let largest = microtome_kernels::largest(between);
+            if let Some(at) = between.iter().position(|&x| x == largest) {
+                others = Some(others.map_or(first + at, |best| higher(best, first + at)));
+            }
+            first = end + 1;
+        }
+        (answers.into_iter().reduce(higher).unwrap_or(0), others.unwrap_or(0))
     }
 }
 

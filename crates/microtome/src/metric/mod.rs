@@ -22,6 +22,7 @@ mod prob_diff;
 mod rank;
 mod top1_changed;
 
+pub use microtome_kernels::log_sum_exp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
@@ -159,12 +160,6 @@ impl Row<'_> {
     fn total_prob(&self, ids: &[u32]) -> f64 {
         ids.iter().map(|&id| self.prob(id)).sum()
     }
-}
-
-/// Log of the sum of exponentials, by way of the maximum so that nothing overflows.
-pub fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    max + logits.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln()
 }
 
 /// The ids of the `count` highest logits, highest first, ties by id: the most probable tokens.

@@ -208,7 +208,9 @@ fn a_model_that_grows_says_at_first_what_it_said() {
     // What was added has learnt to write.
     let block = second.model.weights().blocks.last().unwrap();
     for map in [&block.out, &block.mlp.as_ref().unwrap().output] {
-        assert!(map.unpacked().unwrap().w.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
+        assert!(
+            map.unpacked().unwrap().w.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() > 0.0
+        );
     }
     for (n_layers, attention_only, words) in
         [(Some(1), None, "at least 3"), (None, Some(true), "false, or nothing")]
