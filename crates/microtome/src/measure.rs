@@ -152,16 +152,20 @@ impl Meter {
         Ok(Reading { values: self.finish(subject, base.sums()), top: base.top })
     }
 
-    /// The one metric's value and its derivative in all logits of a run, `[pos, d_vocab]`.
+    /// The one metric's value and its derivative in a run's logits at [`Meter::read`]'s positions, `[position,
+    /// d_vocab]`.
     ///
     /// # Errors
     /// [`Error::NoDerivative`] where the metric has none.
-    pub fn derivative(&self, subject: &Subject, rows: &[f32], d_vocab: usize) -> Result<(f64, Vec<f64>)> {
+    pub fn derivative(&self, subject: &Subject, rows: &[f32]) -> Result<(f64, Vec<f64>)> {
         self.check_length(subject)?;
+        let positions = self.read().resolve(subject.tokens.len())?;
+        let d_vocab = rows.len() / positions.len();
         let metric = self.metrics[0];
         let mut sum = 0.0;
         let mut gradient = vec![0.0; rows.len()];
-        for (pos, (logits, out)) in rows.chunks(d_vocab).zip(gradient.chunks_mut(d_vocab)).enumerate() {
+        let by_row = rows.chunks(d_vocab).zip(gradient.chunks_mut(d_vocab));
+        for (&pos, (logits, out)) in positions.iter().zip(by_row) {
             if !self.covers(metric, subject, pos) {
                 continue;
             }

@@ -11,7 +11,8 @@
 //!
 //! Next-token probabilities stay the same; activations do not.
 
-use candle_core::{D, Tensor};
+use candle_core::{DType, Tensor, WithDType};
+use rayon::prelude::*;
 
 use crate::config::Config;
 use crate::error::Result;
@@ -53,22 +54,130 @@ pub(crate) fn fold(config: &Config, mut weights: Weights) -> Result<Weights> {
 
 /// Step 1 for one linear map.
 fn fold_norm(map: &Linear, norm: Option<&Affine>) -> Result<Linear> {
-    let (w, b) = match norm {
-        Some(norm) => {
-            let b = (norm.b.unsqueeze(0)?.matmul(&map.w)?.squeeze(0)? + &map.b)?;
-            (map.w.broadcast_mul(&norm.w.unsqueeze(1)?)?, b)
-        }
-        None => (map.w.clone(), map.b.clone()),
+    let b = match norm {
+        Some(norm) => (norm.b.unsqueeze(0)?.matmul(&map.w)?.squeeze(0)? + &map.b)?,
+        None => map.b.clone(),
     };
-    let mean = w.mean_keepdim(0)?; // [1, out]
-    Ok(Linear { w: w.broadcast_sub(&mean)?.contiguous()?, b })
+    let w = with_lines(&map.w, |lines| {
+        if let Some(norm) = norm {
+            lines.scale_rows(&numbers(&norm.w)?);
+        }
+        lines.center_columns();
+        Ok(())
+    })?;
+    Ok(Linear { w, b })
 }
 
 /// Steps 2 and 3 for one linear map: every row of `W`, and `b`, loses its mean over the outputs.
 fn center_writing(map: &Linear) -> Result<Linear> {
-    Ok(Linear { w: center_last(&map.w)?, b: center_last(&map.b)? })
+    Ok(Linear { w: center_last(&map.w)?, b: center_last(&map.b.unsqueeze(0)?)?.squeeze(0)? })
 }
 
 fn center_last(x: &Tensor) -> Result<Tensor> {
-    Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?)
+    with_lines(x, |lines| {
+        lines.center_rows();
+        Ok(())
+    })
+}
+
+/// A matrix to be changed in place: `len` neighbouring values are a row, or a column where it is `turned`.
+struct Lines<T> {
+    values: Vec<T>,
+    len: usize,
+    turned: bool,
+}
+
+/// What a change does to a matrix, whatever its numbers are.
+trait Change {
+    /// Row `i` times `factors[i]`.
+    fn scale_rows(&mut self, factors: &[f64]);
+    /// Takes its mean off every column.
+    fn center_columns(&mut self);
+    /// Takes its mean off every row.
+    fn center_rows(&mut self);
+}
+
+/// A copy of a matrix, changed; laid out in memory as the matrix was.
+fn with_lines(x: &Tensor, change: impl Fn(&mut dyn Change) -> Result<()>) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F64 => changed::<f64>(x, change),
+        _ => changed::<f32>(x, change),
+    }
+}
+
+fn changed<T: Number>(x: &Tensor, change: impl Fn(&mut dyn Change) -> Result<()>) -> Result<Tensor> {
+    let (rows, columns) = x.dims2()?;
+    let turned = rows > 1 && x.stride() == [1, rows];
+    let straight = if turned { x.t()? } else { x.contiguous()? };
+    let values = straight.flatten_all()?.to_vec1::<T>()?;
+    let mut lines = Lines { values, len: if turned { rows } else { columns }, turned };
+    change(&mut lines)?;
+    let y = Tensor::from_vec(lines.values, straight.dims(), x.device())?;
+    Ok(if turned { y.t()? } else { y })
+}
+
+/// f32 or f64. Sums are f64.
+trait Number: WithDType + Send + Sync {}
+
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Lines one thread takes at a time.
+const LINES: usize = 64;
+
+impl<T: Number> Lines<T> {
+    /// Takes its mean off every line.
+    fn center_lines(&mut self) {
+        self.values.par_chunks_mut(self.len).with_min_len(LINES).for_each(|line| {
+            let mean = line.iter().map(|x| x.to_f64()).sum::<f64>() / line.len() as f64;
+            line.iter_mut().for_each(|x| *x = T::from_f64(x.to_f64() - mean));
+        });
+    }
+
+    /// Takes off every place in a line its mean over the lines.
+    fn center_across(&mut self) {
+        let len = self.len;
+        let of_lines = |lines: &[T]| {
+            let mut sums = vec![0.0; len];
+            for line in lines.chunks_exact(len) {
+                sums.iter_mut().zip(line).for_each(|(sum, x)| *sum += x.to_f64());
+            }
+            sums
+        };
+        // In chunks of one size added in their order, so that the number of threads changes nothing.
+        let parts: Vec<Vec<f64>> = self.values.par_chunks(LINES * len).map(of_lines).collect();
+        let mut means = vec![0.0; len];
+        for part in parts {
+            means.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        let n_lines = (self.values.len() / len) as f64;
+        means.iter_mut().for_each(|mean| *mean /= n_lines);
+        self.values.par_chunks_mut(len).with_min_len(LINES).for_each(|line| {
+            line.iter_mut().zip(&means).for_each(|(x, mean)| *x = T::from_f64(x.to_f64() - mean));
+        });
+    }
+}
+
+impl<T: Number> Change for Lines<T> {
+    fn scale_rows(&mut self, factors: &[f64]) {
+        let turned = self.turned;
+        self.values.par_chunks_mut(self.len).with_min_len(LINES).enumerate().for_each(
+            |(i, line)| match turned {
+                true => line.iter_mut().zip(factors).for_each(|(x, f)| *x = T::from_f64(x.to_f64() * f)),
+                false => line.iter_mut().for_each(|x| *x = T::from_f64(x.to_f64() * factors[i])),
+            },
+        );
+    }
+
+    fn center_columns(&mut self) {
+        if self.turned { self.center_lines() } else { self.center_across() }
+    }
+
+    fn center_rows(&mut self) {
+        if self.turned { self.center_across() } else { self.center_lines() }
+    }
+}
+
+fn numbers(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(x.to_dtype(DType::F64)?.to_vec1()?)
 }

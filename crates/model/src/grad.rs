@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::fire::Hooks;
 use crate::hook::Hook;
 use crate::model::Model;
+use crate::run::select;
 
 /// Activations and a metric's derivatives in them, at the same hooks.
 #[derive(Debug, Clone)]
@@ -21,14 +22,15 @@ pub struct Gradients {
     pub activations: Cache,
     /// The derivative of the metric in each, of the same shape; zero where it has no influence.
     pub gradients: Cache,
-    /// The logits of the run, `[pos, d_vocab]`.
+    /// The logits of the run at the positions read, `[position, d_vocab]`.
     pub logits: Tensor,
 }
 
 impl Model {
-    /// Runs one prompt and takes the derivatives of a metric at `hooks`.
+    /// Runs one prompt and takes the derivatives of a metric at `hooks`. The metric depends on the logits at the
+    /// positions `read`.
     ///
-    /// `seed` gets the logits `[pos, d_vocab]` and returns the metric's derivative in them, of the
+    /// `seed` gets these logits, `[position, d_vocab]`, and returns the metric's derivative in them, of the
     /// same shape.
     ///
     /// # Errors
@@ -38,14 +40,21 @@ impl Model {
         tokens: &[u32],
         edits: &[Edit],
         hooks: &[Hook],
+        read: &Positions,
         seed: impl FnOnce(&Tensor) -> Result<Tensor, E>,
     ) -> Result<Gradients, E> {
-        let (walked, logits) = self.probed_run(tokens, edits, hooks)?;
+        let (walked, logits) = self.probed_run(tokens, edits, hooks, read)?;
         let seed = seed(&logits.detach())?;
         Ok(backward(walked, logits, &seed)?)
     }
 
-    fn probed_run(&self, tokens: &[u32], edits: &[Edit], hooks: &[Hook]) -> Result<(Hooks, Tensor)> {
+    fn probed_run(
+        &self,
+        tokens: &[u32],
+        edits: &[Edit],
+        hooks: &[Hook],
+        read: &Positions,
+    ) -> Result<(Hooks, Tensor)> {
         for hook in hooks {
             hook.check(self.config())?;
         }
@@ -53,10 +62,15 @@ impl Model {
         let mut probed = Hooks::new(compiled.collect::<Result<Vec<_>>>()?)?;
         probed.probe(hooks.iter().copied())?;
         probed.read(hooks.iter().copied());
-        let mut walk = self.plain_walk(&[tokens], &Positions::All, probed)?;
+        let mut walk = self.plain_walk(&[tokens], read, probed)?;
         let resid = walk.blocks(self.config().n_layers)?.ok_or(Error::EmptyPrompt)?;
         let input = walk.unembed_in(resid)?;
-        let logits = walk.logits(&input)?;
+        let mut logits = walk.logits(&input)?;
+        // All positions where a hook looks at them on the way.
+        let read = read.resolve(tokens.len())?;
+        if logits.dim(0)? != read.len() {
+            logits = select(&logits, &read, 0)?;
+        }
         Ok((std::mem::take(&mut walk.hooks), logits))
     }
 }

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::run::with_rows;
 use crate::weights::{Affine, Linear, Weights};
 
 /// Hexadecimal fingerprint of the weights.
@@ -94,16 +95,59 @@ fn push_qkv(push: &mut dyn FnMut(&str, Tensor), config: &Config, qkv: &Linear) -
     Ok(())
 }
 
+/// Values turned into bytes at a time.
+const PIECE: usize = 1 << 18;
+
+/// Rows of a turned matrix brought into order at a time.
+const TURNED_ROWS: usize = 32;
+
 fn digest(tensor: &Tensor) -> Result<blake3::Hash> {
-    /// Values turned into bytes at a time.
-    const PIECE: usize = 1 << 16;
-    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = Vec::with_capacity(4 * PIECE);
-    for piece in values.chunks(PIECE) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|x| x.to_le_bytes()));
-        hasher.update(&bytes);
+    let tensor = tensor.to_dtype(DType::F32)?;
+    let mut digest = Digest::default();
+    match (tensor.dims(), tensor.stride()) {
+        _ if tensor.is_contiguous() => digest.add_all(&tensor, |digest, values| digest.add(values))?,
+        // The unembedding of a tied model is its embedding turned.
+        (&[rows, columns], &[1, stride]) if stride == rows => {
+            digest.add_all(&tensor.t()?, |digest, values| {
+                let mut slab = vec![0.0; TURNED_ROWS * columns];
+                for first in (0..rows).step_by(TURNED_ROWS) {
+                    let count = TURNED_ROWS.min(rows - first);
+                    for column in 0..columns {
+                        let from = &values[column * stride + first..][..count];
+                        from.iter().enumerate().for_each(|(row, x)| slab[row * columns + column] = *x);
+                    }
+                    digest.add(&slab[..count * columns]);
+                }
+            })?
+        }
+        (&[first_axis, ..], _) => {
+            for i in 0..first_axis {
+                digest
+                    .add_all(&tensor.narrow(0, i, 1)?.contiguous()?, |digest, values| digest.add(values))?;
+            }
+        }
+        _ => digest.add_all(&tensor.contiguous()?, |digest, values| digest.add(values))?,
     }
-    Ok(hasher.finalize())
+    Ok(digest.hasher.finalize())
+}
+
+#[derive(Default)]
+struct Digest {
+    hasher: blake3::Hasher,
+    bytes: Vec<u8>,
+}
+
+impl Digest {
+    /// Lends the numbers from a tensor's first on.
+    fn add_all(&mut self, tensor: &Tensor, add: impl FnOnce(&mut Digest, &[f32])) -> Result<()> {
+        with_rows(tensor, |values| add(self, values))
+    }
+
+    fn add(&mut self, values: &[f32]) {
+        for piece in values.chunks(PIECE) {
+            self.bytes.clear();
+            self.bytes.extend(piece.iter().flat_map(|x| x.to_le_bytes()));
+            self.hasher.update_rayon(&self.bytes);
+        }
+    }
 }

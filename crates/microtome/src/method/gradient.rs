@@ -66,9 +66,9 @@ pub fn metric_gradients(
     }
     let meter = Meter { metrics: vec![of.metric], read_at: of.read_at };
     let mut value = 0.0;
-    let at = model.model().gradients(tokens, edits, hooks, |logits| -> Result<Tensor> {
+    let at = model.model().gradients(tokens, edits, hooks, &meter.read(), |logits| -> Result<Tensor> {
         let shape = logits.dims2().map_err(microtome_model::Error::from)?;
-        let (measured, gradient) = with_rows(logits, |rows| meter.derivative(&subject, rows, shape.1))??;
+        let (measured, gradient) = with_rows(logits, |rows| meter.derivative(&subject, rows))??;
         value = measured;
         let gradient = Tensor::from_vec(gradient, shape, &Device::Cpu);
         let gradient = gradient.and_then(|g| g.to_dtype(logits.dtype())?.to_device(logits.device()));

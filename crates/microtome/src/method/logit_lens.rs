@@ -86,7 +86,9 @@ impl LogitLens {
         let tables = |cells: &[Vec<Cell>]| self.tables(experiment, &metrics, &labels, &case.clean, cells);
 
         let mut cells: Vec<Vec<Cell>> = Vec::new();
-        for (done, &hook) in hooks.iter().enumerate() {
+        let layers_at_once = (ROWS / case.clean.ids.len()).max(1);
+        for layers in hooks.chunks(layers_at_once) {
+            let done = cells.len();
             (watch.progress)(done, hooks.len());
             if watch.cancel.load(Ordering::Relaxed) {
                 break;
@@ -94,8 +96,10 @@ impl LogitLens {
             if let Some(partial) = watch.partial.as_mut().filter(|_| done > 0) {
                 partial(Partial::Tables(tables(&cells)));
             }
-            let reader = Reader { model, metrics: &metrics, output: &output, case, name: &labels[done] };
-            cells.push(reader.read(run.cache.get(hook)?, watch.memory_budget)?);
+            let reader = Reader { model, metrics: &metrics, output: &output, case };
+            let resid = layers.iter().map(|&hook| run.cache.get(hook)).collect::<Result<Vec<_>, _>>()?;
+            let read = reader.read(&Tensor::cat(&resid, 0)?, &labels[done..], watch.memory_budget)?;
+            cells.extend(read.chunks(case.clean.ids.len()).map(<[Cell]>::to_vec));
         }
         if cells.is_empty() {
             return Err(Error::StoppedEarly);
@@ -181,33 +185,39 @@ impl LogitLens {
     }
 }
 
-/// Reads one layer's residual stream.
+/// Rows of the residual stream, of as many layers as that takes, that go through the unembedding together: fewer
+/// would leave it waiting for memory.
+const ROWS: usize = 208;
+
+/// Reads the residual stream.
 struct Reader<'a> {
     model: &'a TextModel,
     metrics: &'a [MetricId],
     /// The model's own logits, `[pos, d_vocab]`.
     output: &'a [f32],
     case: &'a crate::experiment::Case,
-    name: &'a str,
 }
 
 impl Reader<'_> {
-    /// Every position's cell, as many positions at once as memory allows.
-    fn read(&self, resid: &Tensor, memory_budget: usize) -> Result<Vec<Cell>> {
-        let n_positions = resid.dim(0)?;
+    /// The cell of every position of some layers, as many at once as memory allows. `resid` is `[layer * pos,
+    /// d_model]`.
+    fn read(&self, resid: &Tensor, labels: &[String], memory_budget: usize) -> Result<Vec<Cell>> {
+        let n_rows = resid.dim(0)?;
+        let n_positions = self.case.clean.ids.len();
         let d_vocab = self.model.config().d_vocab;
-        let at_once = (memory_budget / (d_vocab * size_of::<f32>())).clamp(1, n_positions);
-        let mut cells = Vec::with_capacity(n_positions);
-        for first in (0..n_positions).step_by(at_once) {
-            let count = at_once.min(n_positions - first);
+        let at_once = (memory_budget / (d_vocab * size_of::<f32>())).clamp(1, n_rows);
+        let mut cells = Vec::with_capacity(n_rows);
+        for first in (0..n_rows).step_by(at_once) {
+            let count = at_once.min(n_rows - first);
             let logits = self.model.model().logits_from_resid(&resid.narrow(0, first, count)?)?;
             let read = |rows: &[f32]| -> Option<Vec<Cell>> {
-                let cell = |(i, row)| self.cell(first + i, row);
+                let cell = |(i, row)| self.cell((first + i) % n_positions, row);
                 rows.par_chunks(d_vocab).enumerate().map(cell).collect()
             };
             let finite = with_rows(&logits, read)?;
+            let layer = &labels[first / n_positions];
             cells.extend(
-                finite.ok_or_else(|| Error::NotFinite { what: format!("the lens at {}", self.name) })?,
+                finite.ok_or_else(|| Error::NotFinite { what: format!("the lens at {layer} or above") })?,
             );
         }
         Ok(cells)

@@ -156,11 +156,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `W_U` as `[d_model, d_vocab]` with zero biases, from an embedding stored `[d_vocab, d_model]`.
+/// `W_U` as `[d_model, d_vocab]` with zero biases: an embedding stored `[d_vocab, d_model]`, looked at from the
+/// other side.
 fn unembed_from(embedding: &Tensor) -> Result<Linear> {
-    let w = transposed(embedding)?;
     let b = Tensor::zeros(embedding.dim(0)?, embedding.dtype(), &Device::Cpu)?;
-    Ok(Linear { w, b })
+    Ok(Linear { w: embedding.t()?, b })
 }
 
 fn is_zero(x: &Tensor) -> Result<bool> {

@@ -1,6 +1,6 @@
 //! Derivatives against central differences, at every hook of every kind of model.
 
-use microtome_model::{Change, Edit, Error, Hook, Processing, RunOptions, Site, Tensor, Value};
+use microtome_model::{Change, Edit, Error, Hook, Positions, Processing, RunOptions, Site, Tensor, Value};
 
 use crate::toy::{KINDS, Kind, config, model, values};
 
@@ -26,11 +26,14 @@ fn gradients_equal_central_differences_at_every_hook() {
         let split =
             |hook: &Hook| matches!(hook.site, Site::AttnIn | Site::QInput | Site::KInput | Site::VInput);
         let norm = |hook: &Hook| matches!(hook.site, Site::Ln1Scale | Site::Ln1Normalized);
-        for hooks in [
-            all.iter().copied().filter(|hook| !split(hook)).collect::<Vec<_>>(),
-            all.iter().copied().filter(|hook| !norm(hook)).collect(),
+        let those = |wanted: &dyn Fn(&Hook) -> bool| all.iter().copied().filter(wanted).collect::<Vec<_>>();
+        let some = Positions::At(vec![1, 4]);
+        for (hooks, read) in [
+            (those(&|hook| !split(hook)), Positions::All),
+            (those(&|hook| !norm(hook)), some.clone()),
+            (those(&|hook| hook.site == Site::Z), some), // behind these only what is read goes on
         ] {
-            let taken = model.gradients(&TOKENS, &[], &hooks, seed).unwrap();
+            let taken = model.gradients(&TOKENS, &[], &hooks, &read, seed).unwrap();
             for hook in hooks {
                 let shape = hook.shape(&config, TOKENS.len());
                 let gradient = values(taken.gradients.get(hook).unwrap());
@@ -47,7 +50,8 @@ fn gradients_equal_central_differences_at_every_hook() {
                         let delta =
                             Tensor::from_vec(delta, shape.clone(), &microtome_model::Device::Cpu).unwrap();
                         let edit = Edit::new(hook, Change::Add(Value::Tensor(delta)));
-                        let options = RunOptions { edits: vec![edit], ..Default::default() };
+                        let options =
+                            RunOptions { edits: vec![edit], logits: read.clone(), ..Default::default() };
                         metric(model.run(&TOKENS, &options).unwrap().logits().unwrap())
                     };
                     // An edit cannot reach a future key, a derivative can: compare where both can.
@@ -79,7 +83,7 @@ fn a_derivative_does_not_flow_through_what_an_edit_replaced() {
         .flat_map(|site| (0..3).map(move |layer| Edit::new(site.at(layer), Change::Zero)))
         .collect();
     let hooks = [Site::Z.at(1), Site::ResidPre.at(0)];
-    let taken = model.gradients(&TOKENS, &zeroed, &hooks, seed).unwrap();
+    let taken = model.gradients(&TOKENS, &zeroed, &hooks, &Positions::All, seed).unwrap();
     assert!(values(taken.gradients.get(hooks[0]).unwrap()).iter().all(|&g| g == 0.0));
     assert!(values(taken.gradients.get(hooks[1]).unwrap()).iter().any(|&g| g != 0.0));
 }
