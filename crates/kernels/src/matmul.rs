@@ -203,7 +203,7 @@ fn transposed<E: Element>(dy: Matrix, w: &PackedMatrix, panels: Panels<E>) -> Ve
         // `w`, whose panels are filled up with zeros. The target has room for `rows d_in` values, and each
         // task writes columns of its own.
         unsafe {
-            let (right, out) = (panels.from_row(first), target.after(first));
+            let (right, out) = (panels.after_rows(first), target.after(first));
             let columns = INPUTS.min(d_in - first);
             let len = dy.columns;
             tile::dots(&Dots { left, right, wide, padded: true, len, rows, columns, factor: 1.0, out });

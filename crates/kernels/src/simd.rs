@@ -154,27 +154,27 @@ mod x86 {
     /// Two registers of eight.
     pub(crate) struct Avx2;
 
-    // SAFETY (of the whole block): the trait asks its callers for a processor with AVX2 and FMA and for
+    // SAFETY: the trait asks its callers for a processor with AVX2 and FMA and for
     // pointers valid for sixteen values; each intrinsic needs no more than the one or the other.
     unsafe impl Sixteen for Avx2 {
         type V = [__m256; 2];
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> [__m256; 2] {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             let v = unsafe { _mm256_set1_ps(x) };
             [v, v]
         }
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> [__m256; 2] {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
         }
 
         #[inline(always)]
         unsafe fn load_bf16(from: *const bf16) -> [__m256; 2] {
-            // SAFETY: see the block. A bf16 is the upper half of the f32 of the same value.
+            // SAFETY: as the implementation says. A bf16 is the upper half of the f32 of the same value.
             unsafe {
                 let wide =
                     |half: __m128i| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half)));
@@ -185,7 +185,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store(to: *mut f32, v: [__m256; 2]) {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe {
                 _mm256_storeu_ps(to, v[0]);
                 _mm256_storeu_ps(to.add(8), v[1]);
@@ -194,19 +194,19 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn mul_add(a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
         }
 
         #[inline(always)]
         unsafe fn prefetch<E>(at: *const E) {
-            // SAFETY: see the block; a prefetch reads nothing.
+            // SAFETY: as the implementation says; a prefetch reads nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
 
         #[inline(always)]
         unsafe fn sum(v: [__m256; 2]) -> f32 {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { sum_of_eight(_mm256_add_ps(v[0], v[1])) }
         }
     }
@@ -214,26 +214,26 @@ mod x86 {
     /// One register of sixteen.
     pub(crate) struct Avx512;
 
-    // SAFETY (of the whole block): the trait asks its callers for a processor with AVX-512 F, BW, DQ and VL
+    // SAFETY: the trait asks its callers for a processor with AVX-512 F, BW, DQ and VL
     // and for pointers valid for sixteen values; each intrinsic needs no more than the one or the other.
     unsafe impl Sixteen for Avx512 {
         type V = __m512;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { _mm512_set1_ps(x) }
         }
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> __m512 {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { _mm512_loadu_ps(from) }
         }
 
         #[inline(always)]
         unsafe fn load_bf16(from: *const bf16) -> __m512 {
-            // SAFETY: see the block. A bf16 is the upper half of the f32 of the same value.
+            // SAFETY: as the implementation says. A bf16 is the upper half of the f32 of the same value.
             unsafe {
                 let halves = _mm256_loadu_si256(from.cast());
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
@@ -242,25 +242,25 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store(to: *mut f32, v: __m512) {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { _mm512_storeu_ps(to, v) }
         }
 
         #[inline(always)]
         unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe { _mm512_fmadd_ps(a, b, c) }
         }
 
         #[inline(always)]
         unsafe fn prefetch<E>(at: *const E) {
-            // SAFETY: see the block; a prefetch reads nothing.
+            // SAFETY: as the implementation says; a prefetch reads nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
 
         #[inline(always)]
         unsafe fn sum(v: __m512) -> f32 {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe {
                 let upper = _mm512_extractf32x8_ps::<1>(v);
                 sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(v), upper))
@@ -295,20 +295,20 @@ mod arm {
     /// Four registers of four.
     pub(crate) struct Neon;
 
-    // SAFETY (of the whole block): the trait asks its callers for a processor with NEON and for pointers valid
+    // SAFETY: the trait asks its callers for a processor with NEON and for pointers valid
     // for sixteen values; each intrinsic needs no more than the one or the other.
     unsafe impl Sixteen for Neon {
         type V = [float32x4_t; 4];
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> [float32x4_t; 4] {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             [unsafe { vdupq_n_f32(x) }; 4]
         }
 
         #[inline(always)]
         unsafe fn load(from: *const f32) -> [float32x4_t; 4] {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe {
                 [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))]
             }
@@ -316,7 +316,7 @@ mod arm {
 
         #[inline(always)]
         unsafe fn load_bf16(from: *const bf16) -> [float32x4_t; 4] {
-            // SAFETY: see the block. A bf16 is the upper half of the f32 of the same value.
+            // SAFETY: as the implementation says. A bf16 is the upper half of the f32 of the same value.
             unsafe {
                 let from = from.cast::<u16>();
                 [
@@ -330,7 +330,7 @@ mod arm {
 
         #[inline(always)]
         unsafe fn store(to: *mut f32, v: [float32x4_t; 4]) {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe {
                 vst1q_f32(to, v[0]);
                 vst1q_f32(to.add(4), v[1]);
@@ -341,7 +341,7 @@ mod arm {
 
         #[inline(always)]
         unsafe fn mul_add(a: [float32x4_t; 4], b: [float32x4_t; 4], c: [float32x4_t; 4]) -> [float32x4_t; 4] {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe {
                 [
                     vfmaq_f32(c[0], a[0], b[0]),
@@ -354,7 +354,7 @@ mod arm {
 
         #[inline(always)]
         unsafe fn sum(v: [float32x4_t; 4]) -> f32 {
-            // SAFETY: see the block.
+            // SAFETY: as the implementation says.
             unsafe {
                 let four = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
                 let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));

@@ -43,7 +43,7 @@ pub(crate) struct Target {
 
 impl<E> Panels<E> {
     /// Rows `first..` of the matrix.
-    pub fn from_row(self, first: usize) -> Panels<E> {
+    pub fn after_rows(self, first: usize) -> Panels<E> {
         Panels { from: self.from.wrapping_add(first * self.row_stride), ..self }
     }
 }
@@ -454,11 +454,14 @@ unsafe fn dots_tile<S: Sixteen, E: Element, const ROWS: usize, const COLUMNS: us
                 let from = left_rows.add(i * left.row_stride + 16 * group);
                 *a = if rest >= 16 { S::load(from) } else { load_part::<S, f32>(from, rest) };
             }
-            for j in 0..COLUMNS {
+            let mut b = [S::splat(0.0); COLUMNS];
+            for (j, b) in b.iter_mut().enumerate() {
                 let from = panel.add(j * right.row_stride + 16 * inside);
-                let b = if padded || rest >= 16 { E::load::<S>(from) } else { load_part::<S, E>(from, rest) };
-                for i in 0..ROWS {
-                    sums[i][j] = S::mul_add(a[i], b, sums[i][j]);
+                *b = if padded || rest >= 16 { E::load::<S>(from) } else { load_part::<S, E>(from, rest) };
+            }
+            for (a, sums) in a.iter().zip(&mut sums) {
+                for (b, sum) in b.iter().zip(sums) {
+                    *sum = S::mul_add(*a, *b, *sum);
                 }
             }
             inside += 1;
