@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use crate::python::{TORCH, environment, ran};
+
 /// What to train on, and how often.
 #[derive(Args)]
 pub struct BenchTraining {
@@ -45,7 +47,7 @@ impl BenchTraining {
         let text = self.text.canonicalize().with_context(|| format!("no text `{}`", self.text.display()))?;
         let python = match &self.python {
             Some(python) => python.clone(),
-            None => environment(root)?,
+            None => environment(root, &TORCH)?,
         };
         let built = ["build", "--release", "-p", "microtome-cli"];
         ran(Command::new("cargo").args(built).current_dir(root))?;
@@ -119,24 +121,5 @@ impl BenchTraining {
         let record: Value = serde_json::from_slice(&fs::read(run.join("record.json"))?)?;
         let loss = record["best"]["validation_loss"].as_f64().context("no loss in record.json")?;
         Ok(Outcome { update_ms, validation_loss: loss })
-    }
-}
-
-/// A Python environment with torch.
-fn environment(root: &Path) -> Result<PathBuf> {
-    let dir = root.join("target/peers");
-    let python = dir.join("bin/python");
-    if !python.exists() {
-        ran(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
-        ran(Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch", "numpy"]))?;
-    }
-    Ok(python)
-}
-
-fn ran(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    match status.success() {
-        true => Ok(()),
-        false => bail!("{:?} ended with {status}", command.get_program()),
     }
 }

@@ -8,6 +8,7 @@ mod bench_training;
 mod links;
 mod make_model;
 mod noise;
+mod python;
 mod test;
 mod tidy;
 mod web;
