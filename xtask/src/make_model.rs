@@ -6,6 +6,9 @@
 //! matrices are stored `[in, out]` as `Conv1D` has them, and there is no `lm_head`: it is tied to
 //! `wte`. Tensors are drawn one at a time while the file is written, so the largest shape needs the
 //! memory of its largest tensor only.
+//!
+//! A tokenizer is written on request, for programs that load no model without one: its words are `t0`,
+//! `t1` and so on, in order of their ids, and the last token is `<|endoftext|>`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -45,6 +48,9 @@ pub struct MakeModel {
     /// Seed of the weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// A tokenizer of invented words, too.
+    #[arg(long)]
+    tokenizer: bool,
 }
 
 /// The published sizes.
@@ -125,6 +131,12 @@ impl MakeModel {
     fn write(&self, dir: &Path, sizes: Sizes) -> Result<()> {
         let config = serde_json::to_string_pretty(&config(sizes))? + "\n";
         fs::write(dir.join("config.json"), config).context("cannot write config.json")?;
+        if self.tokenizer {
+            for (name, content) in tokenizer(sizes.vocab) {
+                let written = fs::write(dir.join(name), content.to_string());
+                written.with_context(|| format!("cannot write {name}"))?;
+            }
+        }
         // transformers refuses a file that does not name its framework.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let file = dir.join("model.safetensors");
@@ -156,6 +168,34 @@ fn config(sizes: Sizes) -> serde_json::Value {
         "eos_token_id": vocab - 1,
         "torch_dtype": "float32",
     })
+}
+
+/// The files of a tokenizer of invented words.
+fn tokenizer(vocab: usize) -> [(&'static str, serde_json::Value); 2] {
+    const END: &str = "<|endoftext|>";
+    let last = vocab - 1;
+    let words = (0..last).map(|id| (format!("t{id}"), id)).chain([(END.to_owned(), last)]);
+    let ids: serde_json::Map<_, _> = words.map(|(word, id)| (word, id.into())).collect();
+    let end = json!({
+        "id": last, "content": END, "special": true,
+        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+    });
+    let tokenizer = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [end],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": null,
+        "decoder": null,
+        "model": {"type": "WordLevel", "vocab": ids, "unk_token": END},
+    });
+    let settings = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END, "eos_token": END, "unk_token": END,
+    });
+    [("tokenizer.json", tokenizer), ("tokenizer_config.json", settings)]
 }
 
 /// A tensor that is drawn when it is written.
@@ -230,7 +270,7 @@ mod tests {
     fn tiny(dir: PathBuf) -> MakeModel {
         let shape = Shape::Gpt2Small;
         let (layers, heads, width, ctx, vocab) = (Some(2), Some(4), Some(32), Some(16), Some(50));
-        MakeModel { dir, shape, layers, heads, width, ctx, vocab, seed: 3 }
+        MakeModel { dir, shape, layers, heads, width, ctx, vocab, seed: 3, tokenizer: false }
     }
 
     #[test]
@@ -255,6 +295,16 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "nothing but the model is left behind: {left:?}");
+    }
+
+    #[test]
+    fn the_tokenizer_of_a_made_model_reads_its_invented_words() {
+        let home = tempfile::tempdir().unwrap();
+        let make = MakeModel { tokenizer: true, ..tiny(home.path().join("tiny")) };
+        make.run().unwrap();
+        let loaded = load(make.dir.to_str().unwrap(), &LoadOptions::default(), &mut ()).unwrap();
+        assert_eq!(loaded.bos, Some(49));
+        assert_eq!(loaded.tokenizer.unwrap().encode("t7 t0 t48").unwrap(), [7, 0, 48]);
     }
 
     #[test]
