@@ -3,6 +3,7 @@
 //! Rust is needed to run them, and Node.js for what concerns the web page. The crate itself depends on none of the others, so it
 //! still builds where they do not, and says which of them is broken.
 
+mod bench_peer;
 mod bench_server;
 mod bench_training;
 mod links;
@@ -30,6 +31,8 @@ enum Task {
     GenApi,
     /// Write a Hugging Face GPT-2 checkpoint of random weights, for tests and timing.
     MakeModel(make_model::MakeModel),
+    /// Sweeps and other tasks here and in Python, in turns, and whether their answers agree.
+    BenchPeer(bench_peer::BenchPeer),
     /// The server under mixed requests from many connections.
     BenchServer(bench_server::BenchServer),
     /// Train here and in PyTorch, in turns, and compare time and loss.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(root),
         Task::GenApi => web::gen_api(root),
         Task::MakeModel(make) => make.run(),
+        Task::BenchPeer(bench) => bench.run(root),
         Task::BenchServer(bench) => bench.run(root),
         Task::BenchTraining(bench) => bench.run(root),
     };

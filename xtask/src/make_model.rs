@@ -91,6 +91,13 @@ impl Shape {
 }
 
 impl MakeModel {
+    /// A checkpoint of GPT-2 small's shape, with a tokenizer.
+    pub fn gpt2_small(dir: PathBuf) -> MakeModel {
+        let (layers, heads, width, ctx, vocab) = (None, None, None, None, None);
+        let (shape, seed, tokenizer) = (Shape::Gpt2Small, 0, true);
+        MakeModel { dir, shape, layers, heads, width, ctx, vocab, seed, tokenizer }
+    }
+
     /// Writes the checkpoint under a name of its own and renames it when it is whole.
     pub fn run(&self) -> Result<()> {
         let sizes = self.sizes()?;

@@ -26,6 +26,19 @@ fn install(python: &Path, packages: &[&str]) -> Result<()> {
     installed.with_context(|| format!("cannot install {}", packages.join(", ")))
 }
 
+/// A directory under `target/` with these packages and nothing they depend on, for a version beside the
+/// environment's own.
+pub fn beside(root: &Path, python: &Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let dir = root.join("target/peers-beside").join(name);
+    if !dir.exists() {
+        let part = dir.with_added_extension("part");
+        let installed = ran(pip_install(python).args(["--no-deps", "--target"]).arg(&part).args(packages));
+        installed.with_context(|| format!("cannot install {}", packages.join(", ")))?;
+        std::fs::rename(&part, &dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    }
+    Ok(dir)
+}
+
 fn pip_install(python: &Path) -> Command {
     let mut command = Command::new(python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
