@@ -96,13 +96,15 @@ impl BenchPeer {
         for round in 0..self.rounds as usize {
             eprintln!("round {} of {}", round + 1, self.rounds);
             bench.round(round, &mut engines, &launches)?;
+            // A round takes minutes: one that is stopped does not take those before it along.
+            if let Some(out) = &self.out {
+                let preface = self.preface(root, &engines, &bench, (load_before, machine::load_average()));
+                let text = bench.report(preface).markdown();
+                fs::write(out, text).with_context(|| format!("cannot write `{}`", out.display()))?;
+            }
         }
         let preface = self.preface(root, &engines, &bench, (load_before, machine::load_average()));
-        let text = bench.report(preface).markdown();
-        print!("{text}");
-        if let Some(out) = &self.out {
-            fs::write(out, text).with_context(|| format!("cannot write `{}`", out.display()))?;
-        }
+        print!("{}", bench.report(preface).markdown());
         Ok(())
     }
 
@@ -272,15 +274,16 @@ impl Bench {
         Ok(())
     }
 
-    fn report(self, preface: Vec<String>) -> Report {
+    fn report(&self, preface: Vec<String>) -> Report {
         let no_task = |what: &str, times| {
             let differences = vec![None; self.names.len() - 1];
             Row { what: what.to_owned(), times, flop: None, differences, tolerance: None }
         };
-        let load = self.load.map(|times| no_task("from the start of a process to its first logits", times));
-        let rows = self.tasks.into_iter().map(|measured| Row {
+        let load =
+            self.load.clone().map(|times| no_task("from the start of a process to its first logits", times));
+        let rows = self.tasks.iter().map(|measured| Row {
             what: format!("{}; {} tokens", measured.task.what, measured.task.tokens),
-            times: measured.times,
+            times: measured.times.clone(),
             flop: measured.flop,
             differences: measured.differences[1..].to_vec(),
             tolerance: Some(measured.task.tolerance),
@@ -289,7 +292,7 @@ impl Bench {
             engines: self.names.iter().map(|name| (*name).to_owned()).collect(),
             preface,
             rows: rows.chain(load).collect(),
-            memory: self.memory,
+            memory: self.memory.clone(),
             product_gflops: self.product_gflops,
         }
     }
