@@ -156,7 +156,7 @@ impl TextModel {
         if let Some(&count) = self.n_parameters.get() {
             return Ok(count);
         }
-        let count = self.model.weights().unpacked()?.n_parameters()?;
+        let count = self.model.weights().n_parameters()?;
         Ok(*self.n_parameters.get_or_init(|| count))
     }
 

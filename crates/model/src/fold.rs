@@ -58,12 +58,12 @@ fn fold_norm(map: &Linear, norm: Option<&Affine>) -> Result<Linear> {
         Some(norm) => (norm.b.unsqueeze(0)?.matmul(&map.w)?.squeeze(0)? + &map.b)?,
         None => map.b.clone(),
     };
+    let gain = norm.map(|norm| numbers(&norm.w)).transpose()?;
     let w = with_lines(&map.w, |lines| {
-        if let Some(norm) = norm {
-            lines.scale_rows(&numbers(&norm.w)?);
+        if let Some(gain) = &gain {
+            lines.scale_rows(gain);
         }
         lines.center_columns();
-        Ok(())
     })?;
     Ok(Linear { w, b })
 }
@@ -74,10 +74,7 @@ fn center_writing(map: &Linear) -> Result<Linear> {
 }
 
 fn center_last(x: &Tensor) -> Result<Tensor> {
-    with_lines(x, |lines| {
-        lines.center_rows();
-        Ok(())
-    })
+    with_lines(x, |lines| lines.center_rows())
 }
 
 /// A matrix to be changed in place: `len` neighbouring values are a row, or a column where it is `turned`.
@@ -98,20 +95,20 @@ trait Change {
 }
 
 /// A copy of a matrix, changed; laid out in memory as the matrix was.
-fn with_lines(x: &Tensor, change: impl Fn(&mut dyn Change) -> Result<()>) -> Result<Tensor> {
+fn with_lines(x: &Tensor, change: impl Fn(&mut dyn Change)) -> Result<Tensor> {
     match x.dtype() {
         DType::F64 => changed::<f64>(x, change),
         _ => changed::<f32>(x, change),
     }
 }
 
-fn changed<T: Number>(x: &Tensor, change: impl Fn(&mut dyn Change) -> Result<()>) -> Result<Tensor> {
+fn changed<T: Number>(x: &Tensor, change: impl Fn(&mut dyn Change)) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     let turned = rows > 1 && x.stride() == [1, rows];
     let straight = if turned { x.t()? } else { x.contiguous()? };
     let values = straight.flatten_all()?.to_vec1::<T>()?;
     let mut lines = Lines { values, len: if turned { rows } else { columns }, turned };
-    change(&mut lines)?;
+    change(&mut lines);
     let y = Tensor::from_vec(lines.values, straight.dims(), x.device())?;
     Ok(if turned { y.t()? } else { y })
 }

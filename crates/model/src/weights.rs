@@ -97,6 +97,41 @@ impl Weights<LinearMap> {
     pub fn unpacked(&self) -> Result<Weights> {
         self.clone().with_maps(|map| map.unpacked())
     }
+
+    /// How many numbers the weights hold. An unembedding tied to the embedding counts once, and biases
+    /// that are all 0 (absent in the file) not at all.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the tensors cannot be compared.
+    pub fn n_parameters(&self) -> Result<usize> {
+        let of = |w: usize, b: &Tensor| -> Result<usize> { Ok(w + if is_zero(b)? { 0 } else { b.elem_count() }) };
+        let linear = |map: &LinearMap| of(map.d_in() * map.d_out(), map.bias());
+        let affine = |norm: &Option<Affine>| norm.as_ref().map_or(Ok(0), |n| of(n.w.elem_count(), &n.b));
+        let mut count = self.embed.elem_count() + self.pos_embed.elem_count() + affine(&self.ln_final)?;
+        for block in &self.blocks {
+            count += linear(&block.qkv)? + linear(&block.out)? + affine(&block.ln1)? + affine(&block.ln2)?;
+            if let Some(mlp) = &block.mlp {
+                count += linear(&mlp.input)? + linear(&mlp.output)?;
+            }
+        }
+        let unembed = linear(&self.unembed)?;
+        let tied = if self.is_tied()? { self.unembed.d_in() * self.unembed.d_out() } else { 0 };
+        Ok(count + unembed - tied)
+    }
+
+    /// Whether the unembedding is the embedding, looked at some columns at a time, so that little is unpacked.
+    fn is_tied(&self) -> Result<bool> {
+        const COLUMNS: usize = 1024;
+        let d_vocab = self.unembed.d_out();
+        for first in (0..d_vocab).step_by(COLUMNS) {
+            let count = COLUMNS.min(d_vocab - first);
+            let difference = (self.embed.narrow(0, first, count)?.t()? - self.unembed.columns(first..first + count)?)?;
+            if !is_zero(&difference)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl Weights {
@@ -136,32 +171,6 @@ impl Weights {
         linear("unembed.W_U", &self.unembed, d_model, d_vocab)
     }
 
-    /// How many numbers these tensors hold. An unembedding tied to the embedding counts once, and biases
-    /// that are all 0 (absent in the file) not at all.
-    ///
-    /// # Errors
-    /// [`Error::Tensor`] where the tensors cannot be compared.
-    pub fn n_parameters(&self) -> Result<usize> {
-        let linear = |map: &Linear| -> Result<usize> {
-            let bias = if is_zero(&map.b)? { 0 } else { map.b.elem_count() };
-            Ok(map.w.elem_count() + bias)
-        };
-        let affine = |norm: &Option<Affine>| -> Result<usize> {
-            let Some(norm) = norm else { return Ok(0) };
-            Ok(norm.w.elem_count() + if is_zero(&norm.b)? { 0 } else { norm.b.elem_count() })
-        };
-        let mut count = self.embed.elem_count() + self.pos_embed.elem_count() + affine(&self.ln_final)?;
-        for block in &self.blocks {
-            count += linear(&block.qkv)? + linear(&block.out)? + affine(&block.ln1)? + affine(&block.ln2)?;
-            if let Some(mlp) = &block.mlp {
-                count += linear(&mlp.input)? + linear(&mlp.output)?;
-            }
-        }
-        let tied = is_zero(&(self.embed.t()? - &self.unembed.w)?)?;
-        count += linear(&self.unembed)? - if tied { self.unembed.w.elem_count() } else { 0 };
-        Ok(count)
-    }
-
     /// The same weights in another float type.
     ///
     /// # Errors
@@ -197,7 +206,7 @@ impl Weights {
     }
 }
 
-fn is_zero(x: &Tensor) -> Result<bool> {
+pub(crate) fn is_zero(x: &Tensor) -> Result<bool> {
     Ok(x.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0)
 }
 

@@ -8,11 +8,11 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, Model, Reader, Settings, head_width, is_zero, same_values, unembed_from};
+use super::{Checkpoint, Model, Reader, Settings, head_width, same_values, unembed_from};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config, MlpConfig, NormConfig};
 use crate::error::{Error, Result};
-use crate::weights::{BlockWeights, MlpWeights, Weights};
+use crate::weights::{BlockWeights, MlpWeights, Weights, is_zero};
 
 /// Name in records.
 pub const NAME: &str = "gpt2";

@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config};
 use crate::error::{Error, Result};
-use crate::weights::{Affine, Linear, Weights};
+use crate::weights::{Affine, Linear, Weights, is_zero};
 use transpose::transposed;
 
 /// What a family makes of a file.
@@ -161,10 +161,6 @@ impl<'a> Reader<'a> {
 fn unembed_from(embedding: &Tensor) -> Result<Linear> {
     let b = Tensor::zeros(embedding.dim(0)?, embedding.dtype(), &Device::Cpu)?;
     Ok(Linear { w: embedding.t()?, b })
-}
-
-fn is_zero(x: &Tensor) -> Result<bool> {
-    Ok(x.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0)
 }
 
 fn same_values(a: &Tensor, b: &Tensor) -> Result<bool> {

@@ -11,10 +11,16 @@ use microtome_model::{
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::toy::{KINDS, Kind, config, distance, model};
+use crate::toy::{KINDS, Kind, config, distance, model, packed_model};
 
 /// Rounding of f64 through three layers; an error of the engine is larger by ten orders.
 const TOLERANCE: f64 = 1e-10;
+
+/// Where heads are multiplied one by one the tensor library does it, and rounds by the number of rows.
+fn is_by_head(lane: &Lane) -> bool {
+    let by_head = [Site::AttnIn, Site::QInput, Site::KInput, Site::VInput, Site::Result];
+    lane.edits.iter().any(|edit| by_head.contains(&edit.hook.site))
+}
 
 type Rows = HashMap<(usize, usize), Tensor>;
 
@@ -66,6 +72,7 @@ fn assert_lanes_equal_the_loop(
     lanes: &[Lane],
     read: &Positions,
     budget: usize,
+    tolerance: f64,
 ) {
     let options = LaneOptions { memory_budget: budget, cancel: None };
     let (rows, _) = collect(model, prompts, lanes, read, &options);
@@ -75,7 +82,7 @@ fn assert_lanes_equal_the_loop(
         for (row, pos) in read.resolve(prompts[lane.prompt].len()).unwrap().into_iter().enumerate() {
             let expected = full.logits().unwrap().get(row).unwrap();
             let d = distance(&rows[&(index, pos)], &expected);
-            assert!(d < TOLERANCE, "lane {index} {:?} at position {pos}: {d}", lane.edits);
+            assert!(d <= tolerance, "lane {index} {:?} at position {pos}: {d}", lane.edits);
         }
     }
 }
@@ -163,7 +170,10 @@ proptest! {
     ) {
         prop_assume!(!lanes.iter().any(|lane| splits_and_edits_one_norm(&lane.edits)));
         let model = model(kind, Processing::Raw);
-        assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget);
+        assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget, TOLERANCE);
+        let model = packed_model(kind, Processing::Raw);
+        let tolerance = if lanes.iter().any(is_by_head) { 1e-3 } else { 0.0 };
+        assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget, tolerance);
     }
 }
 
@@ -219,7 +229,13 @@ fn every_kind_of_edit_at_every_hook_equals_its_full_run() {
         lanes.retain(allowed);
         assert!(lanes.len() > 1000, "{}", lanes.len());
         for read in [Positions::All, Positions::Last] {
-            assert_lanes_equal_the_loop(&model, &[prompt(len, 3)], &lanes, &read, usize::MAX);
+            assert_lanes_equal_the_loop(&model, &[prompt(len, 3)], &lanes, &read, usize::MAX, TOLERANCE);
+        }
+        // The kernels give every row the same bits whatever it is multiplied with.
+        lanes.retain(|lane| !is_by_head(lane));
+        let model = packed_model(kind, Processing::Raw);
+        for read in [Positions::All, Positions::Last] {
+            assert_lanes_equal_the_loop(&model, &[prompt(len, 3)], &lanes, &read, usize::MAX, 0.0);
         }
     }
 }

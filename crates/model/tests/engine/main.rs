@@ -1,11 +1,12 @@
 //! The engine against itself: lanes against the loop, edits against what they promise, derivatives
 //! against differences, the cache against rerunning. Models are random toys in f64, so that anything
-//! but rounding shows.
+//! but rounding shows; those of `packing` and the lanes also as users run them, in f32 with packed weights.
 
 mod edits;
 mod gradients;
 mod lanes;
 mod learning;
+mod packing;
 mod runs;
 mod streams;
 mod toy;

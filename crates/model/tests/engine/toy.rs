@@ -1,6 +1,8 @@
 //! Random models of every kind the crate knows, small enough to run thousands of times.
 
-use microtome_model::{Activation, Config, DType, MlpConfig, Model, NormConfig, Processing, Tensor, Weights};
+use microtome_model::{
+    Activation, Config, DType, MlpConfig, Model, NormConfig, Precision, Processing, Tensor, Weights,
+};
 
 /// Which parts a toy has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,13 @@ pub fn model(kind: Kind, processing: Processing) -> Model {
     let config = config(kind);
     let weights = Weights::random(&config, 7, 1.3).unwrap().to_dtype(DType::F64).unwrap();
     Model::new(config, weights, processing).unwrap()
+}
+
+/// The same in f32 with packed weights: what a user's passes are computed with.
+pub fn packed_model(kind: Kind, processing: Processing) -> Model {
+    let config = config(kind);
+    let weights = Weights::random(&config, 7, 1.3).unwrap();
+    Model::new(config, weights, processing).unwrap().packed(Precision::F32).unwrap()
 }
 
 pub fn values(tensor: &Tensor) -> Vec<f64> {
