@@ -104,7 +104,8 @@ impl Weights<LinearMap> {
     /// # Errors
     /// [`Error::Tensor`] where the tensors cannot be compared.
     pub fn n_parameters(&self) -> Result<usize> {
-        let of = |w: usize, b: &Tensor| -> Result<usize> { Ok(w + if is_zero(b)? { 0 } else { b.elem_count() }) };
+        let of =
+            |w: usize, b: &Tensor| -> Result<usize> { Ok(w + if is_zero(b)? { 0 } else { b.elem_count() }) };
         let linear = |map: &LinearMap| of(map.d_in() * map.d_out(), map.bias());
         let affine = |norm: &Option<Affine>| norm.as_ref().map_or(Ok(0), |n| of(n.w.elem_count(), &n.b));
         let mut count = self.embed.elem_count() + self.pos_embed.elem_count() + affine(&self.ln_final)?;
@@ -125,7 +126,8 @@ impl Weights<LinearMap> {
         let d_vocab = self.unembed.d_out();
         for first in (0..d_vocab).step_by(COLUMNS) {
             let count = COLUMNS.min(d_vocab - first);
-            let difference = (self.embed.narrow(0, first, count)?.t()? - self.unembed.columns(first..first + count)?)?;
+            let difference =
+                (self.embed.narrow(0, first, count)?.t()? - self.unembed.columns(first..first + count)?)?;
             if !is_zero(&difference)? {
                 return Ok(false);
             }

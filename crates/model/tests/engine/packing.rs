@@ -1,11 +1,11 @@
 //! Packed weights: the bits of plain ones, whatever is read; a stream's bits; bf16 as it is stored.
 
 use microtome_model::{
-    BlockWeights, DType, Edit, Hook, Linear, MlpWeights, Model, Positions, Precision, Processing, RunOptions, Site,
-    Stream, Tensor, Weights,
+    BlockWeights, DType, Edit, Hook, Linear, MlpWeights, Model, Positions, Precision, Processing, RunOptions,
+    Site, Stream, Tensor, Weights,
 };
 
-use crate::toy::{KINDS, config, distance, model, packed_model};
+use crate::toy::{KINDS, config, distance, exact_and_packed, packed_model};
 
 const TOKENS: [u32; 7] = [3, 1, 4, 1, 5, 9, 2];
 
@@ -45,8 +45,8 @@ fn every_activation_is_that_of_f64_to_f32_rounding() {
     for kind in KINDS {
         let reads = Hook::all(&config(kind));
         let options = RunOptions { reads: reads.clone(), ..Default::default() };
-        let exact = model(kind, Processing::Raw).run(&TOKENS, &options).unwrap();
-        let found = packed_model(kind, Processing::Raw).run(&TOKENS, &options).unwrap();
+        let (exact, packed) = exact_and_packed(kind, Processing::Raw);
+        let (exact, found) = (exact.run(&TOKENS, &options).unwrap(), packed.run(&TOKENS, &options).unwrap());
         for hook in reads {
             let exact = exact.cache.get(hook).unwrap();
             let size = exact.abs().unwrap().flatten_all().unwrap();
@@ -67,6 +67,7 @@ fn derivatives_are_those_of_f64_to_f32_rounding() {
     };
     let split = |hook: &Hook| matches!(hook.site, Site::AttnIn | Site::QInput | Site::KInput | Site::VInput);
     for kind in KINDS {
+        let (exact, packed) = exact_and_packed(kind, Processing::Raw);
         let all = Hook::all(&config(kind));
         let unsplit: Vec<Hook> = all.iter().copied().filter(|hook| !split(hook)).collect();
         let z: Vec<Hook> = all.iter().copied().filter(|hook| hook.site == Site::Z).collect();
@@ -74,9 +75,10 @@ fn derivatives_are_those_of_f64_to_f32_rounding() {
         for hooks in [unsplit, z] {
             for read in [Positions::All, Positions::Last] {
                 let of = |model: &Model| model.gradients(&TOKENS, &[], &hooks, &read, seed).unwrap();
-                let (exact, found) = (of(&model(kind, Processing::Raw)), of(&packed_model(kind, Processing::Raw)));
+                let (exact, found) = (of(&exact), of(&packed));
                 for &hook in &hooks {
-                    let (exact, found) = (exact.gradients.get(hook).unwrap(), found.gradients.get(hook).unwrap());
+                    let (exact, found) =
+                        (exact.gradients.get(hook).unwrap(), found.gradients.get(hook).unwrap());
                     let size = crate::toy::values(exact).into_iter().fold(1.0, |a: f64, b| a.max(b.abs()));
                     let d = distance(exact, found);
                     assert!(d < 5e-5 * size, "{kind:?} {hook} {read:?}: {d} of {size}");
@@ -127,6 +129,9 @@ fn a_model_packed_as_bf16_is_the_model_with_rounded_weights() {
         let packed = Model::new(config, weights, Processing::Raw).unwrap().packed(Precision::Bf16).unwrap();
         let options = RunOptions::default();
         assert_eq!(distance(&logits(&plain, &options), &logits(&packed, &options)), 0.0, "{kind:?}");
-        assert!(distance(&logits(&packed_model(kind, Processing::Raw), &options), &logits(&packed, &options)) > 1e-4);
+        assert!(
+            distance(&logits(&packed_model(kind, Processing::Raw), &options), &logits(&packed, &options))
+                > 1e-4
+        );
     }
 }
