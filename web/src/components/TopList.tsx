@@ -9,6 +9,8 @@ export interface TopEntry {
   pressed?: boolean;
   /** Told on hovering. */
   title?: string;
+  /** What pointing at it does, such as opening a card. */
+  pointing?: { onPointerEnter: (event: PointerEvent) => void; onPointerLeave: () => void };
 }
 
 interface TopListProps {
@@ -38,7 +40,7 @@ export function TopList({ entries, max, label, unsigned, onPress }: TopListProps
           </>
         );
         return (
-          <li key={entry.key} title={entry.title}>
+          <li key={entry.key} title={entry.title} {...entry.pointing}>
             {onPress
               ? <button type="button" class="entry" aria-pressed={entry.pressed ?? false} onClick={(event) => onPress(entry.key, event)}>{inside}</button>
               : <div class="entry">{inside}</div>}

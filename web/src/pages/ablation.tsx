@@ -71,7 +71,7 @@ export function AblationPage() {
         </Panel>
         <div class="stack">
           <Panel title="Strongest" note={found ? found.table.quantity === "change" ? "edited − original" : found.table.unit : ""}>
-            {found && !missing ? <TopHeads table={found.table} roles={roles} dim={old} /> : <Empty title="The ten heads that matter most." />}
+            {found && !missing ? <TopHeads table={found.table} dim={old} /> : <Empty title="The ten heads that matter most." />}
           </Panel>
           <Together of={together} blocked={missing || sweep.error.value !== null} />
         </div>

@@ -7,6 +7,7 @@ import { PatchingPage } from "../pages/patching";
 import { SurgeryPage } from "../pages/surgery";
 import { model, modelError, openModels, workspace } from "../state";
 import type { View } from "../state";
+import { ComponentCard } from "./ComponentCard";
 import { notice } from "./notice";
 import { Rail, VIEW_NAMES } from "./Rail";
 import { TopBar } from "./TopBar";
@@ -29,6 +30,7 @@ export function Shell() {
         <h1 class="hidden-text">{VIEW_NAMES[view]}</h1>
         <Content view={view} />
       </main>
+      <ComponentCard />
       <div class="toast" role="status">{notice.value}</div>
     </div>
   );

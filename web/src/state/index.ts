@@ -14,10 +14,12 @@
 //   useRoles()                scores of all heads: previous_token, duplicate_token, induction
 //   show({record, experiment, table})   tells the top bar what Copy as and Export are about
 //   promptOf, metricsFor, experiment, replacement, CUT_NAMES, usesSeed
-//   headName, parseHead, picked; theme, toggleTheme
+//   headName, parseHead, picked; parseComponent, componentTitle; theme, toggleTheme
 
 export { asked, awaitingRun, followInputs, runNow } from "./asked";
 export type { Asked } from "./asked";
+export { componentTitle, parseComponent } from "./components";
+export type { Component } from "./components";
 export { CUTS, DEFAULTS, VIEWS, decode, encode } from "./fields";
 export type { Cut, Fields, View } from "./fields";
 export { headName, parseHead, picked } from "./heads";

@@ -1,17 +1,17 @@
-import { change } from "../state";
+import { ComponentLink } from "../shell/ComponentLink";
 
 interface HeadChipsProps {
   names: readonly string[];
   onRemove: (name: string) => void;
 }
 
-/** Chosen heads by name: the name opens the head in Attention, the cross gives it up. */
+/** Chosen heads by name: the name is a link with a card, the cross gives it up. */
 export function HeadChips({ names, onRemove }: HeadChipsProps) {
   return (
     <ul class="headchips" aria-label="Chosen heads">
       {names.map((name) => (
         <li key={name}>
-          <button type="button" class="link mono" title={`Open ${name} in Attention`} onClick={() => change({ view: "attention", head: name })}>{name}</button>
+          <ComponentLink name={name} />
           <button type="button" class="cross" aria-label={`Give up ${name}`} onClick={() => onRemove(name)}>×</button>
         </li>
       ))}

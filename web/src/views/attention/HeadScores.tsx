@@ -1,5 +1,6 @@
 import type { ExperimentRecord } from "../../api";
 import { Segmented, TopList, plain } from "../../components";
+import { cardHandlers } from "../../shell/componentCard";
 import { change, workspace } from "../../state";
 import { SCORES, headOf, scoreTable } from "../roles";
 import { strongest } from "../tables";
@@ -16,7 +17,7 @@ export function HeadScores({ record, head }: { record: ExperimentRecord; head: s
           label={`Heads by ${chosen.name} score`} unsigned max={1} onPress={(name) => change({ head: name })}
           entries={strongest(table.values, 5).map(({ cell, value }) => {
             const name = headOf(table, cell);
-            return { key: name, name, value, text: plain(value), pressed: name === head };
+            return { key: name, name, value, text: plain(value), pressed: name === head, pointing: cardHandlers(name) };
           })}
         />
       )}
