@@ -28,8 +28,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut bar = progress::Download::default();
     let options = LoadOptions::default();
     let loaded = load(&args.model, &options, &mut bar)?;
-    let n_parameters = loaded.weights.n_parameters()?;
     let raw = TextModel::from_loaded(loaded.clone(), Processing::Raw)?;
+    let n_parameters = raw.n_parameters()?;
     let folded = TextModel::from_loaded(loaded, Processing::Folded)?;
     let check = check_processing(&raw, &folded)?;
     let about = raw.about();
