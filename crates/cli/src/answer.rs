@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use microtome::Experiment;
+use microtome::{Experiment, TextModel};
 
 use crate::args::load;
 use crate::output::{OutputArgs, show};
@@ -15,11 +15,44 @@ use crate::whole_file::check_writable;
 
 /// Checks the outputs asked for, runs the experiment and shows its record.
 pub fn answer(experiment: &Experiment, output: &OutputArgs) -> Result<ExitCode> {
+    answer_then(experiment, output, |_| Ok(()))
+}
+
+/// The same, and something more with the model before the record is shown.
+pub fn answer_then(
+    experiment: &Experiment,
+    output: &OutputArgs,
+    then: impl FnOnce(&TextModel) -> Result<()>,
+) -> Result<ExitCode> {
     check_tables(experiment, output)?;
     check_files(output)?;
     let model = load(&experiment.model, experiment.weights)?;
     let record = progress::run(experiment, &model, output.memory)?;
+    then(&model)?;
     show(&record, output)
+}
+
+/// Whether a file that a subcommand writes by itself has a place of its own that can be written.
+pub fn check_own_file(flag: &str, file: &Path, output: &OutputArgs) -> Result<()> {
+    if file == Path::new("-") {
+        bail!("{flag} writes a file; for one named `-` write ./-");
+    }
+    for (other, taken) in named(output) {
+        if taken.as_deref() == Some(file) {
+            bail!("{other} and {flag} both write `{}`; give each its own file", file.display());
+        }
+    }
+    check_writable(file)
+}
+
+fn named(output: &OutputArgs) -> [(&'static str, &Option<PathBuf>); 5] {
+    [
+        ("--record", &output.record),
+        ("--json", &output.json),
+        ("--csv", &output.csv),
+        ("--png", &output.png),
+        ("--svg", &output.svg),
+    ]
 }
 
 /// Whether the table to be shown, drawn or written will exist.
@@ -39,7 +72,7 @@ fn check_tables(experiment: &Experiment, output: &OutputArgs) -> Result<()> {
         return Ok(());
     }
     match &output.show {
-        Some(metric) if !measured.contains(&metric.as_str()) => {
+        Some(metric) if !measured.contains(metric) => {
             bail!(
                 "metric `{metric}` is not measured; measured: {}. Name it with --metric",
                 measured.join(", ")
@@ -52,15 +85,8 @@ fn check_tables(experiment: &Experiment, output: &OutputArgs) -> Result<()> {
 /// Whether every output has a place of its own that can be written.
 fn check_files(output: &OutputArgs) -> Result<()> {
     let printed = |file: &PathBuf| file == Path::new("-");
-    let named = [
-        ("--record", &output.record),
-        ("--json", &output.json),
-        ("--csv", &output.csv),
-        ("--png", &output.png),
-        ("--svg", &output.svg),
-    ];
     let given: Vec<(&str, &PathBuf)> =
-        named.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?))).collect();
+        named(output).into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?))).collect();
     for (i, (flag, file)) in given.iter().enumerate() {
         if let Some((other, _)) = given[..i].iter().find(|(_, earlier)| earlier == file) {
             match printed(file) {

@@ -4,11 +4,15 @@ mod ablate;
 mod activations;
 mod answer;
 mod args;
+mod attention;
 mod card;
+mod composition;
 mod edit;
 mod export;
 mod generate;
+mod head;
 mod heads;
+mod heads_text;
 mod hooks;
 mod importance;
 mod info;
@@ -62,6 +66,9 @@ enum Command {
     Lens(lens::Args),
     Importance(importance::Args),
     Heads(heads::Args),
+    Attention(attention::Args),
+    Head(head::Args),
+    Composition(composition::Args),
     Activations(activations::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -87,6 +94,9 @@ fn main() -> std::process::ExitCode {
         Command::Lens(args) => lens::run(&args),
         Command::Importance(args) => importance::run(&args),
         Command::Heads(args) => heads::run(&args),
+        Command::Attention(args) => attention::run(&args),
+        Command::Head(args) => head::run(&args),
+        Command::Composition(args) => composition::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -12,6 +12,7 @@ use microtome::method::logit_lens::LensReadings;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
+use crate::heads_text::{circuit_text, roles_text};
 use crate::whole_file::write_whole;
 
 /// Where results go besides the terminal.
@@ -171,6 +172,12 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(comparison) = record.results.generation.as_ref().and_then(|g| g.comparison.as_ref()) {
         comparison_text(&mut out, comparison);
     }
+    if let Some(roles) = &record.results.roles {
+        roles_text(&mut out, roles);
+    }
+    if let Some(report) = &record.results.head_circuit {
+        circuit_text(&mut out, report, args.list);
+    }
     match chosen {
         Some(table) if table.axes.is_empty() => single(&mut out, record),
         Some(table) => grid(&mut out, table, args),
@@ -181,12 +188,18 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     let n_notes = match &record.experiment.method {
         _ if record.results.tables.is_empty() => usize::MAX,
         Method::Edit(edit) => 1 + edit.edits.len(),
+        Method::HeadScores(_) | Method::HeadCircuit(_) | Method::Composition(_) => 3,
         _ => 1,
     };
     for note in record.results.notes.iter().take(n_notes) {
         let _ = writeln!(out, "{note}");
     }
-    let what = if record.results.generation.is_some() { "token" } else { "run" };
+    let what = match &record.experiment.method {
+        Method::Generate(_) => "token",
+        Method::HeadCircuit(_) => "row",
+        Method::Composition(_) => "step",
+        _ => "run",
+    };
     let _ = writeln!(out, "{}, {}", count(record.results.runs, what), duration(record.elapsed_secs));
     out
 }
@@ -277,7 +290,7 @@ pub fn tokens_line(tokens: &Tokens) -> String {
     format!("{} … {left_out} more … {}", show(&labels[..ENDS]), show(&labels[labels.len() - ENDS..]))
 }
 
-fn visible(label: &str) -> String {
+pub fn visible(label: &str) -> String {
     label.replace('\n', "⏎").replace('\t', "⇥").replace('\r', "␍")
 }
 
@@ -358,7 +371,7 @@ pub fn term_options() -> TermOptions {
     TermOptions { width, color }
 }
 
-fn number(x: f64) -> String {
+pub fn number(x: f64) -> String {
     match x.abs() {
         0.0 => "0".to_owned(),
         // Ranks and other whole numbers.
@@ -369,7 +382,7 @@ fn number(x: f64) -> String {
     }
 }
 
-fn signed(x: f64) -> String {
+pub fn signed(x: f64) -> String {
     if x > 0.0 { format!("+{}", number(x)) } else { number(x) }
 }
 

@@ -88,6 +88,18 @@ pub enum Error {
         /// What was named.
         component: String,
     },
+    /// Something that is not one head where one is asked about.
+    #[error("`{component}` is no head; name one, for example 8.11")]
+    NotOneHead {
+        /// What was named.
+        component: String,
+    },
+    /// A mask over attention that does not fit the prompt.
+    #[error("the mask does not fit: {reason}")]
+    BadMask {
+        /// Where, and what was expected.
+        reason: String,
+    },
     /// A prompt past the model's context, with its tokens.
     #[error(
         "the prompt is {} tokens long, this model takes at most {n_ctx}; it would have to end after {:?}",
@@ -164,6 +176,22 @@ pub enum Error {
     NotFinite {
         /// Which run.
         what: String,
+    },
+    /// A file that would be too large to open.
+    #[error("{what} would hold {found} numbers, and at most {most} fit; take a shorter prompt")]
+    TooLarge {
+        /// Which file.
+        what: &'static str,
+        /// Numbers it would hold.
+        found: usize,
+        /// The most there may be.
+        most: usize,
+    },
+    /// An iteration that did not end.
+    #[error("{what} did not converge; this is a fault of the program or of very strange weights")]
+    NoConvergence {
+        /// Of what.
+        what: &'static str,
     },
     /// A derivative of a metric that counts.
     #[error(

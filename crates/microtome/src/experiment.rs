@@ -13,8 +13,11 @@ use crate::measure::Subject;
 use crate::method::generate::GeneratedToken;
 use crate::method::{
     ablate::{Ablate, Targets},
+    attention_stats::AttentionStats,
+    composition::Composition,
     edit::EditRun,
     generate::Generate,
+    head_circuit::HeadCircuit,
     head_scores::HeadScoring,
     importance::{Importance, Measure},
     logit_lens::LogitLens,
@@ -93,6 +96,12 @@ pub enum Method {
     Importance(Importance),
     /// Every head's attention on random tokens that come twice.
     HeadScores(HeadScoring),
+    /// Statistics of every head's attention on the prompts, and detectors.
+    Attention(AttentionStats),
+    /// What one head's weights match and move, over all pairs of tokens.
+    HeadCircuit(HeadCircuit),
+    /// How much every head reads of what every earlier head writes, and how much each copies, by the weights.
+    Composition(Composition),
 }
 
 impl Method {
@@ -107,6 +116,9 @@ impl Method {
             Method::LogitLens(_) => "logit_lens",
             Method::Importance(_) => "importance",
             Method::HeadScores(_) => "head_scores",
+            Method::Attention(_) => "attention",
+            Method::HeadCircuit(_) => "head_circuit",
+            Method::Composition(_) => "composition",
         }
     }
 
@@ -189,7 +201,9 @@ impl Experiment {
     }
 
     fn results(&self, model: &TextModel, watch: &mut Watch) -> Result<Results> {
-        if self.prompts.is_empty() && !matches!(self.method, Method::HeadScores(_)) {
+        let of_weights =
+            matches!(self.method, Method::HeadScores(_) | Method::HeadCircuit(_) | Method::Composition(_));
+        if self.prompts.is_empty() && !of_weights {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
         }
         let (asked, given) = (self.weights.name(), model.model().processing().name());
@@ -205,6 +219,9 @@ impl Experiment {
             Method::LogitLens(lens) => lens.run(self, model, watch),
             Method::Importance(importance) => importance.run(self, model, watch),
             Method::HeadScores(scoring) => scoring.run(self, model, watch),
+            Method::Attention(attention) => attention.run(self, model, watch),
+            Method::HeadCircuit(circuit) => circuit.run(self, model, watch),
+            Method::Composition(composition) => composition.run(self, model, watch),
         }
     }
 
@@ -258,17 +275,21 @@ impl Experiment {
     ///
     /// # Errors
     /// As [`Experiment::metrics`].
-    pub fn tables_of(&self) -> Result<Vec<&'static str>> {
+    pub fn tables_of(&self) -> Result<Vec<String>> {
         let measured = || -> Result<Vec<&'static str>> {
             Ok(self.metrics()?.iter().map(|metric| metric.name()).collect())
         };
-        Ok(match &self.method {
+        let names = match &self.method {
+            Method::Attention(attention) => return Ok(attention.metrics(self.prompts.len())),
+            Method::Composition(_) => Composition::METRICS.to_vec(),
             Method::Generate(_) => vec![],
+            Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
             Method::Importance(importance) => vec![importance.by.metric()],
             Method::LogitLens(_) => std::iter::once(TOP1_PROB).chain(measured()?).collect(),
             _ => measured()?,
-        })
+        };
+        Ok(names.into_iter().map(str::to_owned).collect())
     }
 
     /// Every prompt in tokens.
@@ -289,7 +310,7 @@ impl Experiment {
     }
 
     /// Says which of several prompts an error is about.
-    fn in_prompt(&self, index: usize, source: Error) -> Error {
+    pub(crate) fn in_prompt(&self, index: usize, source: Error) -> Error {
         match self.prompts.len() {
             1 => source,
             _ => Error::InPrompt { number: index + 1, source: Box::new(source) },

@@ -5,8 +5,10 @@ use std::time::Duration;
 use microtome_model::{Config, Processing};
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Method};
 use crate::method::generate::Generation;
+use crate::method::head_circuit::HeadReport;
+use crate::method::head_roles::RoleTable;
 use crate::method::logit_lens::LensReadings;
 use crate::plot::{AxisLabels, Heatmap, ScaleKind};
 use crate::stats::{Spread, mean};
@@ -57,6 +59,12 @@ pub struct Results {
     /// What every layer would say at every position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lens: Option<LensReadings>,
+    /// Which heads play which role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<RoleTable>,
+    /// The circuits of a head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_circuit: Option<HeadReport>,
     /// What was done, where, and against which baseline, in words; and what a reader must know.
     pub notes: Vec<String>,
     /// Edited runs finished.
@@ -206,8 +214,12 @@ impl Record {
         model: &TextModel,
         elapsed: Duration,
     ) -> Record {
-        let bos = match (model.bos(), results.prompts.iter().any(|p| p.clean.bos_prepended)) {
+        // Head scores put it in front of their random sequences.
+        let prepended = matches!(experiment.method, Method::HeadScores(_))
+            || results.prompts.iter().any(|p| p.clean.bos_prepended);
+        let bos = match (model.bos(), prepended) {
             (Some(id), true) => format!("prepended: {}", model.label(id)),
+            (Some(_), false) if experiment.prompts.is_empty() => "not used".to_owned(),
             (Some(_), false) => "not prepended".to_owned(),
             (None, _) => "none".to_owned(),
         };
@@ -367,7 +379,8 @@ impl Table {
         let (component, place): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_part);
         let component: String = component.into_iter().map(|(_, text)| text).collect();
         let place = place.into_iter().map(|(_, text)| text.to_owned());
-        std::iter::once(component).chain(place).collect::<Vec<_>>().join(" ")
+        let named = (!component.is_empty()).then_some(component);
+        named.into_iter().chain(place).collect::<Vec<_>>().join(" ")
     }
 
     /// The table as a heatmap; three axes become two by joining the first with the last.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use microtome::method::ablate::Targets;
 use microtome::method::change::Replacement;
+use microtome::method::detect::Target;
 use microtome::method::edit::{ChangeSpec, EditSpec};
 use microtome::method::patch::By;
 use microtome::metric::METRICS;
@@ -99,6 +100,12 @@ const MOST_EDITS: usize = 256;
 const MOST_RUNS: usize = 500_000;
 /// Most sequences of random tokens.
 const MOST_SEQUENCES: usize = 1000;
+/// Most detectors: every named target by every score, and some of one's own.
+const MOST_DETECTORS: usize = 32;
+/// Most pairs of a mask.
+const MOST_PAIRS: usize = 65_536;
+/// Most tokens whose rows are given of a head's circuits.
+const MOST_TOKENS: usize = 64;
 
 /// Checks an experiment against what one request may ask for.
 ///
@@ -146,6 +153,22 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             at_most("sequences", scoring.sequences.unwrap_or(0), MOST_SEQUENCES)?;
             vec![]
         }
+        Method::Attention(attention) => {
+            at_most("detectors", attention.detectors.len(), MOST_DETECTORS)?;
+            for detector in &attention.detectors {
+                match &detector.target {
+                    Target::Pairs(pairs) => at_most("pairs of a mask", pairs.len(), MOST_PAIRS)?,
+                    Target::Matrix(rows) => at_most("rows of a mask", rows.len(), config.n_ctx)?,
+                    _ => {}
+                }
+            }
+            vec![]
+        }
+        Method::HeadCircuit(circuit) => {
+            at_most("tokens", circuit.tokens.len(), MOST_TOKENS)?;
+            vec![]
+        }
+        Method::Composition(_) => vec![],
         Method::Patch(patch) => {
             check_positions(&patch.at, config)?;
             match &patch.by {

@@ -1,6 +1,7 @@
 //! The `microtome` command as people run it: a checkpoint on disk, arguments, output, exit status.
 
 mod bench;
+mod heads;
 mod outputs;
 mod refusals;
 mod results;

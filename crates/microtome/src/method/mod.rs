@@ -2,15 +2,23 @@
 
 pub mod ablate;
 pub mod attention;
+pub mod attention_stats;
 pub mod attribution;
 pub mod change;
+pub mod circuit_weights;
+pub mod composition;
+pub mod detect;
 pub mod edit;
+pub mod eigenvalues;
 pub mod generate;
 pub mod gradient;
+pub mod head_circuit;
+pub mod head_roles;
 pub mod head_scores;
 pub mod importance;
 pub mod logit_lens;
 pub(crate) mod measure;
 pub mod patch;
+pub(crate) mod strongest_pairs;
 pub(crate) mod sweep;
 pub(crate) mod writing;

@@ -8,9 +8,12 @@
 //! blue pushes towards the answer and red away; a leading space is a faint `·`, a newline a faint
 //! `⏎`; a figure carries its unit and says what its zero means.
 //!
-//! Left out on purpose: interaction (the page has it), themes other than the light one, and axis
+//! One thing is interactive: [`AttentionPage`], attention of all heads as an HTML file.
+//!
+//! Left out on purpose: interaction elsewhere (the page has it), themes other than the light one, and axis
 //! options. A plot that needs tuning by hand is better drawn from the exported numbers.
 
+pub mod attention_page;
 mod axis;
 pub mod bars;
 mod grid;
@@ -25,6 +28,7 @@ mod stack;
 mod svg;
 pub mod term;
 
+pub use attention_page::AttentionPage;
 pub use bars::{Bar, BarPlot};
 pub use heatmap::{AxisLabels, Heatmap};
 pub use lines::{LinePlot, Series, YScale};

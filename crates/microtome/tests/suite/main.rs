@@ -3,6 +3,8 @@
 
 mod documents;
 mod golden;
+mod golden_attention;
 mod golden_data;
+mod head_circuits;
 mod laws;
 mod shakespeare;

@@ -64,6 +64,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(experiments::plot_png))
         .routes(routes!(experiments::table_csv))
         .routes(routes!(attention::attention))
+        .routes(routes!(attention::attention_html))
         .routes(routes!(models::list))
         .routes(routes!(models::describe))
         .routes(routes!(examples::examples))

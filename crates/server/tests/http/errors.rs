@@ -92,6 +92,11 @@ fn requests_are_bounded() {
     Server::demo().post("/api/experiments", &experiment(neurons)).refused(422, "too_many");
     let positions = json!({"ablate": {"targets": "heads", "with": "zero", "at": {"at": vec![0; 2000]}}});
     Server::demo().post("/api/experiments", &experiment(positions)).refused(422, "too_many");
+    let detectors = json!({"attention": {"detectors": vec![json!({"target": "induction_head"}); 40]}});
+    let tokens = json!({"head_circuit": {"head": "L0H0", "tokens": vec![1; 100]}});
+    for method in [detectors, tokens] {
+        Server::demo().post("/api/experiments", &experiment(method)).refused(422, "too_many");
+    }
     let references = vec!["a"; 400];
     let edit =
         json!({"hook": "blocks.0.attn.hook_z", "change": {"replace": {"mean": {"reference": references}}}});

@@ -1,5 +1,6 @@
 //! The general API: an experiment's record over HTTP is the library's own.
 
+use microtome::method::attention::{Weighting, weighted_patterns};
 use microtome::model::{RunOptions, Site};
 use microtome::{Experiment, Record};
 use serde_json::{Value, json};
@@ -51,6 +52,12 @@ fn every_method_gives_over_http_what_the_library_gives() {
         plain(json!({"importance": {"by": "output_norm"}})),
         plain(json!({"importance": {"by": "ablation_kl"}})),
         json!({"model": "demo", "prompts": [], "method": {"head_scores": {"sequences": 2}}}),
+        plain(json!({"attention": {"weighting": "output", "head": "L1H2", "detectors": [
+            {"target": "induction_head", "score": "tl_mul"}, {"target": {"back": {"offset": 2, "from": 4}}},
+            {"target": {"pairs": [[3, 1]]}, "score": "tl_abs"}]}})),
+        json!({"model": "demo", "prompts": [], "method": {"head_circuit": {"head": "L2H1", "tokens": [" Mary"],
+            "embedding": "after_mlp0", "size": "layer_norm", "pairs": 5}}}),
+        json!({"model": "demo", "prompts": [], "method": {"composition": {"less": "random"}}}),
     ];
     for experiment in questions {
         let events = server.events(&experiment);
@@ -152,6 +159,32 @@ fn attention_patterns_travel_as_one_tensor() {
     }
     let header = String::from_utf8_lossy(&answer.bytes[8..600]).into_owned();
     assert!(header.contains("__metadata__") && header.contains("Mary"), "{header}");
+    let weighted = server.post("/api/attention", &json!({"prompt": NAMES, "weighting": "output"}));
+    std::fs::write(&file, &weighted.bytes).unwrap();
+    let found = &microtome::model::load_safetensors(&file).unwrap()["pattern"];
+    let expected = weighted_patterns(&DEMO, &tokens, Weighting::Output).unwrap();
+    let flat = |x: &microtome::model::Tensor| -> Vec<f32> { x.flatten_all().unwrap().to_vec1().unwrap() };
+    assert_eq!(flat(found), flat(&expected));
+    assert_ne!(flat(found), flat(pattern));
+}
+
+#[test]
+fn attention_travels_as_a_file_that_stands_alone() {
+    let server = Server::demo();
+    let asked = json!({"prompt": "<script>alert(1)</script> a", "weighting": "value", "head": "L2H1"});
+    let answer = server.post("/api/attention.html", &asked);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(answer.headers["content-disposition"].to_str().unwrap().starts_with("attachment"));
+    let html = answer.text();
+    assert_eq!(html.matches("<script").count(), 2, "the prompt's own is data");
+    for address in ["http:", "https:", "src=", "href="] {
+        assert!(!html.contains(address), "{address}");
+    }
+    let missing = json!({"prompt": "a", "head": "L99H0"});
+    server.post("/api/attention.html", &missing).refused(422, "no_such_component");
+    let layer = json!({"prompt": "a", "head": "m1"});
+    server.post("/api/attention.html", &layer).refused(422, "invalid");
 }
 
 #[test]
