@@ -6,7 +6,7 @@ import { ApiError, aborted, asApiError, errorFrom, isAbort } from "./problem";
 import { parseSafetensors } from "./safetensors";
 import type {
   Bos, Example, Experiment, ExperimentRecord, Job, JobEvent, ModelInfo, ModelList, Problem, Table,
-  TargetCheck, Text, TokenizeRequest, Tokenized, Tokens,
+  TargetCheck, Text, TokenizeRequest, Tokenized, Tokens, Weighting,
 } from "./schema";
 
 export interface RequestOptions {
@@ -22,6 +22,8 @@ export interface AttentionPatterns {
   tokens: Tokens;
   shape: [n_layers: number, n_heads: number, query: number, key: number];
   pattern: Float32Array;
+  /** What every entry was multiplied by. */
+  weighting: Weighting;
 }
 
 export function fetchModels(options?: RequestOptions): Promise<ModelList> {
@@ -99,8 +101,22 @@ export async function finishedJob(experiment: Experiment, options: RequestOption
   throw new ApiError(422, error, detail, hint);
 }
 
+/** A prompt whose attention is asked for; `weighting` multiplies it by the norms of values. */
+export interface AttentionQuestion {
+  model?: string;
+  prompt: Text;
+  bos?: Bos;
+  weighting?: Weighting;
+  head?: string;
+}
+
+/** All heads' patterns as an HTML file that opens without a server. */
+export async function fetchAttentionPage(body: AttentionQuestion, options: RequestOptions = {}): Promise<Blob> {
+  return (await request("/api/attention.html", { ...post(body, options), headers: { Accept: "text/html", "Content-Type": "application/json" } })).blob();
+}
+
 export async function fetchAttention(
-  body: { model?: string; prompt: Text; bos?: Bos },
+  body: AttentionQuestion,
   options: RequestOptions = {},
 ): Promise<AttentionPatterns> {
   const response = await request("/api/attention", {
@@ -114,7 +130,7 @@ export async function fetchAttention(
     throw new ApiError(0, "unexpected", "the attention answer has no pattern with its tokens", "");
   }
   const shape = pattern.shape as [number, number, number, number];
-  return { tokens: JSON.parse(tokens) as Tokens, shape, pattern: pattern.data };
+  return { tokens: JSON.parse(tokens) as Tokens, shape, pattern: pattern.data, weighting: (archive.metadata["weighting"] ?? "pattern") as Weighting };
 }
 
 /** Any answer as bytes, for downloads. */

@@ -15,9 +15,26 @@ export interface paths {
         put?: never;
         /**
          * Attention patterns of every head: safetensors with one tensor `pattern`, f32 `[layer, head, query, key]`, the
-         *     prompt's tokens as JSON in its metadata under `tokens`.
+         *     prompt's tokens as JSON in its metadata under `tokens`, and what entries are multiplied by under `weighting`.
          */
         post: operations["attention"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/attention.html": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The same as one HTML file with every head's pattern, which needs no network and no server to be looked at. */
+        post: operations["attention_html"];
         delete?: never;
         options?: never;
         head?: never;
@@ -506,6 +523,17 @@ export interface components {
             prompt: components["schemas"]["Text"];
             /** @description Whether BOS stands in front of text. */
             bos?: components["schemas"]["Bos"];
+            /** @description What every entry is multiplied by. */
+            weighting?: components["schemas"]["Weighting"];
+            head?: null | components["schemas"]["Component"];
+        };
+        /** @description Statistics of every head's attention. */
+        AttentionStats: {
+            /** @description What the entries of a pattern are multiplied by. */
+            weighting?: components["schemas"]["Weighting"];
+            /** @description What is looked for beside the statistics. */
+            detectors?: components["schemas"]["Detector"][];
+            head?: null | components["schemas"]["Component"];
         };
         /** @description A table's axis. */
         Axis: {
@@ -514,6 +542,18 @@ export interface components {
             /** @description One per step. */
             labels: string[];
         };
+        /** @description The key some tokens before the query. */
+        Back: {
+            /** @description How many tokens before. */
+            offset: number;
+            /** @description The first query that counts; the first that has the key where left out. */
+            from?: number | null;
+        };
+        /**
+         * @description What composition scores are compared with.
+         * @enum {string}
+         */
+        Baseline: "none" | "random";
         /**
          * @description Whether a table was measured by intervening or estimated by a derivative.
          * @enum {string}
@@ -572,6 +612,35 @@ export interface components {
             /** Format: double */
             prob: number;
         };
+        /** @description One circuit over all pairs of tokens. */
+        CircuitReport: {
+            /** @description The pairs with the largest entries. */
+            highest: components["schemas"]["TokenPair"][];
+            /** @description The pairs with the smallest. */
+            lowest: components["schemas"]["TokenPair"][];
+            /**
+             * Format: double
+             * @description Mean of all entries.
+             */
+            mean: number;
+            /**
+             * Format: double
+             * @description Their standard deviation.
+             */
+            deviation: number;
+            /**
+             * Format: double
+             * @description Mean of a token with itself.
+             */
+            diagonal_mean: number;
+            /**
+             * Format: double
+             * @description Share of tokens whose largest entry is with themselves.
+             */
+            diagonal_first: number;
+            /** @description Tokens looked through; fewer than there are where it was stopped. */
+            tokens: number;
+        };
         /**
          * @description The model with components cut against the whole one, both run on the control text, prompt included, so
          *     that they are compared token by token on the same input.
@@ -620,6 +689,11 @@ export interface components {
          * @example L8N120
          */
         Component: string;
+        /** @description Composition scores of all pairs of heads, asked as an experiment. It needs no prompt. */
+        Composition: {
+            /** @description What is taken off every score. */
+            less?: components["schemas"]["Baseline"];
+        };
         /** @description The sizes and choices that define a GPT-2-family transformer. */
         Config: {
             /** @description Number of transformer blocks. */
@@ -636,6 +710,13 @@ export interface components {
             n_ctx: number;
             mlp?: null | components["schemas"]["MlpConfig"];
             norm?: null | components["schemas"]["NormConfig"];
+        };
+        /** @description One detector. */
+        Detector: {
+            /** @description Where a head of this kind would look. */
+            target: components["schemas"]["Target"];
+            /** @description How that is compared with where a head looks. */
+            score?: components["schemas"]["Score"];
         };
         /**
          * @description Which run is patched.
@@ -658,6 +739,24 @@ export interface components {
             /** @description What happens there. */
             change: components["schemas"]["ChangeSpec"];
         };
+        /** @description An eigenvalue, `re + i im`. */
+        Eigenvalue: {
+            /**
+             * Format: double
+             * @description Real part.
+             */
+            re: number;
+            /**
+             * Format: double
+             * @description Imaginary part.
+             */
+            im: number;
+        };
+        /**
+         * @description What of a token a head is taken to read.
+         * @enum {string}
+         */
+        Embedding: "embed" | "after_mlp0";
         /** @description The two runs of a patch. */
         Ends: {
             clean_prompt: string;
@@ -779,12 +878,75 @@ export interface components {
             ablated_text: string;
             comparison?: null | components["schemas"]["Comparison"];
         };
+        /** @description The circuits of one head, asked as an experiment. It needs no prompt. */
+        HeadCircuit: {
+            /** @description Which head. */
+            head: components["schemas"]["Component"];
+            /** @description What of a token the head reads. */
+            embedding?: components["schemas"]["Embedding"];
+            /** @description How large it is. */
+            size?: components["schemas"]["Size"];
+            /** @description How many of the strongest pairs are given, at either end; 20 where left out, 1000 at most. */
+            pairs?: number | null;
+            /** @description Tokens whose own rows and columns are given. */
+            tokens?: components["schemas"]["Answer"][];
+        };
+        /** @description What was found of a head's circuits. */
+        HeadReport: {
+            /** @description Which head. */
+            head: components["schemas"]["Component"];
+            /** @description From a query's token to a key's. */
+            qk: components["schemas"]["CircuitReport"];
+            /** @description From the token looked at to the token raised. */
+            ov: components["schemas"]["CircuitReport"];
+            /**
+             * Format: double
+             * @description Sum of OV's eigenvalues over the sum of their absolute values; left out where all are 0.
+             */
+            copying?: number | null;
+            /** @description The eigenvalues of OV that may be other than 0, the largest first. */
+            ov_eigenvalues: components["schemas"]["Eigenvalue"][];
+            /**
+             * Format: double
+             * @description The same as `copying`, of QK.
+             */
+            matching?: number | null;
+            /** @description The eigenvalues of QK that may be other than 0, the largest first. */
+            qk_eigenvalues: components["schemas"]["Eigenvalue"][];
+            /** @description The tokens asked about. */
+            tokens: components["schemas"]["TokenReport"][];
+        };
+        /** @description A role with its score. */
+        HeadRole: {
+            /** @description The role in words. */
+            role: string;
+            /**
+             * Format: double
+             * @description The score, a share of attention.
+             */
+            score: number;
+            spread?: null | components["schemas"]["Spread"];
+        };
+        /** @description The roles of one head. */
+        HeadRoles: {
+            /** @description Which head. */
+            head: components["schemas"]["Component"];
+            /** @description The roles it has, the strongest first. */
+            has: components["schemas"]["HeadRole"][];
+            /** @description The role it is nearest to, whether or not it has it. */
+            nearest: components["schemas"]["HeadRole"];
+        };
         /** @description Scores of every head, asked as an experiment. It needs no prompt; the random tokens come from the seed. */
         HeadScoring: {
             /** @description Tokens of a sequence before it is said again; 50, or as many as the context holds, where left out. */
             period?: number | null;
             /** @description Sequences averaged over; 10 where left out. */
             sequences?: number | null;
+            /**
+             * Format: double
+             * @description Score from which a head has a role; each role's own where left out.
+             */
+            least?: number | null;
         };
         /** @description A head by its indices. */
         HeadSpec: {
@@ -897,6 +1059,15 @@ export interface components {
         } | {
             /** @description Every head's attention on random tokens that come twice. */
             head_scores: components["schemas"]["HeadScoring"];
+        } | {
+            /** @description Statistics of every head's attention on the prompts, and detectors. */
+            attention: components["schemas"]["AttentionStats"];
+        } | {
+            /** @description What one head's weights match and move, over all pairs of tokens. */
+            head_circuit: components["schemas"]["HeadCircuit"];
+        } | {
+            /** @description How much every head reads of what every earlier head writes, and how much each copies, by the weights. */
+            composition: components["schemas"]["Composition"];
         };
         /**
          * @description A metric.
@@ -1212,12 +1383,33 @@ export interface components {
             tables?: components["schemas"]["Table"][];
             generation?: null | components["schemas"]["Generation"];
             lens?: null | components["schemas"]["LensReadings"];
+            roles?: null | components["schemas"]["RoleTable"];
+            head_circuit?: null | components["schemas"]["HeadReport"];
             /** @description What was done, where, and against which baseline, in words; and what a reader must know. */
             notes: string[];
             /** @description Edited runs finished. */
             runs: number;
             /** @description Edited runs asked for; more than `runs` where the experiment was stopped. */
             runs_wanted: number;
+        };
+        /** @description Every head with its roles. */
+        RoleTable: {
+            /** @description The roles there are, and from which score a head has one. */
+            roles: components["schemas"]["RoleThreshold"][];
+            /** @description All heads, those with the strongest roles first, those without one by how little they lack. */
+            heads: components["schemas"]["HeadRoles"][];
+        };
+        /** @description From which score a head has a role. */
+        RoleThreshold: {
+            /** @description The role in words. */
+            role: string;
+            /** @description The metric whose table has its score. */
+            metric: string;
+            /**
+             * Format: double
+             * @description The least score of a head that has the role.
+             */
+            least: number;
         };
         /** @description The numbers of one whole run. */
         RunReport: {
@@ -1228,6 +1420,11 @@ export interface components {
             /** @description The ten most probable next tokens, most probable first. */
             top: components["schemas"]["TokenProb"][];
         };
+        /**
+         * @description How a pattern is compared with a target.
+         * @enum {string}
+         */
+        Score: "share" | "tl_mul" | "tl_mul_exbos" | "tl_mul_excur" | "tl_abs";
         /** @description A token of a text. */
         ShownToken: {
             /** Format: int32 */
@@ -1247,6 +1444,11 @@ export interface components {
          * @enum {string}
          */
         Site: "embed" | "pos_embed" | "resid_pre" | "attn_in" | "q_input" | "k_input" | "v_input" | "ln1_scale" | "ln1_normalized" | "q" | "k" | "v" | "attn_scores" | "pattern" | "z" | "result" | "attn_out" | "resid_mid" | "mlp_in" | "ln2_scale" | "ln2_normalized" | "mlp_pre" | "mlp_post" | "mlp_out" | "resid_post" | "ln_final_scale" | "ln_final_normalized" | "unembed_in" | "logits";
+        /**
+         * @description How large a token is as a head reads it.
+         * @enum {string}
+         */
+        Size: "as_is" | "layer_norm";
         /** @description How sure a mean over prompts is. */
         Spread: {
             /**
@@ -1359,6 +1561,20 @@ export interface components {
             /** @description How sure each value is; empty for one prompt. */
             spread?: (null | components["schemas"]["Spread"])[];
         };
+        /** @description Which keys a head of a kind would look at. */
+        Target: "previous_token_head" | "duplicate_token_head" | "induction_head" | {
+            /** @description One key for every query. */
+            back: components["schemas"]["Back"];
+        } | {
+            /** @description These `(query, key)` pairs. */
+            pairs: [
+                number,
+                number
+            ][];
+        } | {
+            /** @description A matrix, one row a query: 1 where the head would look, 0 elsewhere. Weights between may be given too. */
+            matrix: number[][];
+        };
         /** @description Whether a text is one token, and which are like it. */
         TargetCheck: {
             token?: null | components["schemas"]["TokenLabel"];
@@ -1414,6 +1630,18 @@ export interface components {
             /** @description Its text. */
             token: string;
         };
+        /** @description An entry of a circuit. */
+        TokenPair: {
+            /** @description The query's token, or the one looked at. */
+            from: components["schemas"]["TokenLabel"];
+            /** @description The key's token, or the one raised. */
+            to: components["schemas"]["TokenLabel"];
+            /**
+             * Format: double
+             * @description The entry.
+             */
+            value: number;
+        };
         /** @description A token with its probability. */
         TokenProb: {
             /**
@@ -1428,6 +1656,29 @@ export interface components {
              * @description Its probability.
              */
             prob: number;
+        };
+        /** @description What a head does with one token. */
+        TokenReport: {
+            /** @description Which. */
+            token: components["schemas"]["TokenLabel"];
+            /** @description As a query: the keys with the highest scores. */
+            looks_at: components["schemas"]["TokenValue"][];
+            /** @description As a key: the queries with the highest scores. */
+            looked_at_by: components["schemas"]["TokenValue"][];
+            /** @description Looked at: the tokens raised most. */
+            raises: components["schemas"]["TokenValue"][];
+            /** @description Looked at: the tokens lowered most. */
+            lowers: components["schemas"]["TokenValue"][];
+        };
+        /** @description A token with a number. */
+        TokenValue: {
+            /** @description The token. */
+            token: components["schemas"]["TokenLabel"];
+            /**
+             * Format: double
+             * @description The number.
+             */
+            value: number;
         };
         /** @description Text to be tokenized. */
         TokenizeRequest: {
@@ -1464,6 +1715,11 @@ export interface components {
             at: number[];
         };
         Vec: number[][];
+        /**
+         * @description What an entry of a pattern is multiplied by.
+         * @enum {string}
+         */
+        Weighting: "pattern" | "value" | "output";
     };
     responses: never;
     parameters: never;
@@ -1513,6 +1769,65 @@ export interface operations {
                 };
             };
             /** @description A prompt that cannot be read */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too many wait */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    attention_html: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttentionRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A model that is not served */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Patterns of more memory than one request may have */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description A prompt that cannot be read, or one too long for a file */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -79,3 +79,20 @@ test("quoting keeps every character", () => {
   expect(quote("it's $HOME `x` \\ \"q\"\nline")).toBe(`'it'\\''s $HOME \`x\` \\ "q"\nline'`);
   expect(quote("~")).toBe("'~'");
 });
+
+test("questions about the model alone name no prompt", () => {
+  const about = (method: Method): string => commandFor(ask(method, { prompts: [] }));
+  expect(about({ head_scores: { sequences: 4, least: 0.3 } })).toBe("microtome heads -m demo --sequences 4 --least 0.3");
+  expect(about({ composition: { less: "random" } })).toBe("microtome composition -m demo --less random");
+  expect(about({ head_circuit: { head: "L4H3", embedding: "after_mlp0", size: "layer_norm", tokens: [5, 7] } })).toBe(
+    "microtome head -m demo L4H3 --embedding after-mlp0 --size layer-norm --token 5 --token 7 --ids",
+  );
+  expect(about({ head_circuit: { head: "L4H3", tokens: [5, " Mary"] } })).toContain("microtome run -");
+});
+
+test("attention says its weights and its head; detectors go as they are", () => {
+  const prompts = [{ clean: "A b" }];
+  const of = (method: Method): string => commandFor(ask(method, { prompts }));
+  expect(of({ attention: { weighting: "output", head: "L1H2" } })).toBe("microtome attention -m demo 'A b' --weighting output --head L1H2");
+  expect(of({ attention: { detectors: [{ target: "induction_head" }] } })).toContain("microtome run -");
+});

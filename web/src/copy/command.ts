@@ -1,7 +1,7 @@
 // An experiment as a command of the `microtome` program. Where every field of it has a flag, the
 // subcommand is used; anything else goes to `microtome run` as it is, so that nothing is ever lost.
 
-import type { Ablate, Answer, Experiment, Generate, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import type { Ablate, Answer, AttentionStats, Experiment, Generate, HeadCircuit, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
 import { readableJson } from "./json";
 import { commandLine, quote } from "./shell";
 
@@ -15,6 +15,7 @@ export function commandFor(experiment: Experiment): string {
     if (value == null) return flag;
     return value.startsWith("-") ? `${flag}=${quote(value)}` : `${flag} ${quote(value)}`;
   });
+  if (prompt === null) return commandLine([...words, ...options]);
   const asWord = quote(prompt);
   return commandLine(prompt.startsWith("-") ? [...words, ...options, `-- ${asWord}`] : [...words, asWord, ...options]);
 }
@@ -23,13 +24,15 @@ type Flag = [flag: string, value?: string];
 
 interface Parts {
   subcommand: string;
-  prompt: string;
+  /** What follows the options; null where the subcommand takes nothing. */
+  prompt: string | null;
   flags: Flag[];
 }
 
 /** The subcommand and its flags; null where something cannot be said with them. */
 function flagsFor(experiment: Experiment): Parts | null {
   const { prompts } = experiment;
+  if (prompts.length === 0) return weightFlags(experiment);
   const [prompt] = prompts;
   if (!prompt || prompts.length !== 1) return null;
   const style = styleOf(prompt);
@@ -37,7 +40,7 @@ function flagsFor(experiment: Experiment): Parts | null {
   const own = methodFlags(experiment, prompt);
   if (!own) return null;
   const [subcommand, flags] = own;
-  const plain = subcommand === "generate";
+  const plain = subcommand === "generate" || subcommand === "attention";
   const asked = [...(prompt.answers ?? []), ...(prompt.wrong_answers ?? []), ...(experiment.metrics ?? [])];
   if (plain && (asked.length > 0 || experiment.read_at != null)) return null;
   if ((prompt.wrong_answers ?? []).length > 0 && (prompt.answers ?? []).length === 0) return null;
@@ -48,10 +51,54 @@ function flagsFor(experiment: Experiment): Parts | null {
   };
 }
 
+/** Subcommands about the model alone, which run no prompt. */
+function weightFlags(experiment: Experiment): Parts | null {
+  const { method, metrics = [], read_at } = experiment;
+  if (method === "measure" || metrics.length > 0 || read_at != null) return null;
+  const common = commonFlags(experiment);
+  if ("head_scores" in method) {
+    const { period, sequences, least } = method.head_scores;
+    const own = ([["--period", period], ["--sequences", sequences], ["--least", least]] as const)
+      .flatMap(([flag, value]): Flag[] => (value == null ? [] : [[flag, String(value)]]));
+    return { subcommand: "heads", prompt: null, flags: [...own, ...common] };
+  }
+  // The other two draw nothing at random and take no seed.
+  if (common.some(([flag]) => flag === "--seed")) return null;
+  if ("composition" in method) {
+    const less: Flag[] = method.composition.less === "random" ? [["--less", "random"]] : [];
+    return { subcommand: "composition", prompt: null, flags: [...less, ...common] };
+  }
+  if ("head_circuit" in method) return headParts(method.head_circuit, common);
+  return null;
+}
+
+function headParts({ head, embedding, size, pairs, tokens = [] }: HeadCircuit, common: Flag[]): Parts | null {
+  const ids = tokens.every((token) => typeof token === "number");
+  if (!ids && tokens.some((token) => typeof token === "number")) return null;
+  const flags: Flag[] = [
+    ...(embedding === "after_mlp0" ? [["--embedding", "after-mlp0"] as Flag] : []),
+    ...(size === "layer_norm" ? [["--size", "layer-norm"] as Flag] : []),
+    ...(pairs == null ? [] : [["--pairs", String(pairs)] as Flag]),
+    ...tokens.map((token): Flag => ["--token", String(token)]),
+    ...(ids && tokens.length > 0 ? [["--ids"] as Flag] : []),
+  ];
+  return { subcommand: "head", prompt: head, flags: [...flags, ...common] };
+}
+
+function attentionFlags({ weighting, detectors = [], head }: AttentionStats): Flag[] | null {
+  if (detectors.length > 0) return null;
+  const weighted: Flag[] = weighting == null || weighting === "pattern" ? [] : [["--weighting", weighting]];
+  return [...weighted, ...(head == null ? [] : [["--head", head] as Flag])];
+}
+
 function methodFlags({ method }: Experiment, prompt: Prompt): [string, Flag[]] | null {
   if (method === "measure") return prompt.corrupt == null ? ["measure", []] : null;
   if ("ablate" in method) return named("ablate", ablateFlags(method.ablate, prompt));
   if ("patch" in method) return named("patch", patchFlags(method.patch, prompt));
+  if ("attention" in method) {
+    const bare = prompt.corrupt == null && (prompt.answers ?? []).length === 0;
+    return bare ? named("attention", attentionFlags(method.attention)) : null;
+  }
   if ("generate" in method) {
     return prompt.corrupt == null ? named("generate", generateFlags(method.generate, prompt)) : null;
   }

@@ -50,7 +50,7 @@ class Uses {
 }
 
 function methodCode({ method }: Experiment, uses: Uses): string {
-  if (method !== "measure" && "edit" in method) return jsonCode(method);
+  if (method !== "measure" && JSON_METHODS.some((name) => name in method)) return jsonCode(method);
   uses.add("microtome", "Method");
   if (method === "measure") return "Method::Measure";
   if ("ablate" in method) return `Method::Ablate(${ablateCode(method.ablate, uses)})`;
@@ -58,10 +58,15 @@ function methodCode({ method }: Experiment, uses: Uses): string {
   if ("generate" in method) return `Method::Generate(${generateCode(method.generate, uses)})`;
   if ("logit_lens" in method) return `Method::LogitLens(${lensCode(method.logit_lens, uses)})`;
   if ("importance" in method) return `Method::Importance(${importanceCode(method.importance.by, uses)})`;
-  return `Method::HeadScores(${headScoresCode(method.head_scores, uses)})`;
+  if ("composition" in method) return `Method::Composition(${compositionCode(method.composition.less, uses)})`;
+  if ("head_scores" in method) return `Method::HeadScores(${headScoresCode(method.head_scores, uses)})`;
+  return jsonCode(method);
 }
 
-/** Edits are written by hand as JSON, and stay it: the program needs `serde_json`. */
+/** Methods of nested lists, which are shortest as JSON. */
+const JSON_METHODS = ["edit", "attention", "head_circuit"];
+
+/** What is written by hand as JSON stays it: the program needs `serde_json`. */
 function jsonCode(method: object): string {
   return `serde_json::from_str(${literal(JSON.stringify(method))})?`;
 }
@@ -115,9 +120,14 @@ function importanceCode(by: ImportanceBy, uses: Uses): string {
   return struct("Importance", [["by", `Measure::${measure}`]]);
 }
 
-function headScoresCode({ period, sequences }: HeadScores, uses: Uses): string {
+function headScoresCode({ period, sequences, least }: HeadScores, uses: Uses): string {
   uses.add("microtome::method::head_scores", "HeadScoring");
-  return struct("HeadScoring", [["period", option(period)], ["sequences", option(sequences)]]);
+  return struct("HeadScoring", [["period", option(period)], ["sequences", option(sequences)], ["least", least == null ? "None" : `Some(${float(least)})`]]);
+}
+
+function compositionCode(less: string | undefined, uses: Uses): string {
+  uses.add("microtome::method::composition", "Baseline", "Composition");
+  return struct("Composition", [["less", `Baseline::${less === "random" ? "Random" : "None"}`]]);
 }
 
 function replacementCode(replacement: Replacement, uses: Uses): string {

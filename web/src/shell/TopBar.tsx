@@ -68,9 +68,10 @@ function copyItems(): MenuItem[] {
 }
 
 function exportItems(): MenuItem[] {
-  const { record, table } = shown.value;
-  if (!record) return [{ key: "none", text: "Nothing to export yet", disabled: true }];
-  return artefacts(record, table).map((artefact) => ({
+  const { record, table, files = [] } = shown.value;
+  const all = [...files, ...(record ? artefacts(record, table) : [])];
+  if (all.length === 0) return [{ key: "none", text: "Nothing to export yet", disabled: true }];
+  return all.map((artefact) => ({
     key: artefact.label, text: artefact.label,
     onPress: () => void artefact.save().catch((error: unknown) => say(asApiError(error).detail)),
   }));

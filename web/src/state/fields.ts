@@ -42,6 +42,15 @@ export interface Fields {
   importance: (typeof IMPORTANCES)[number];
   /** The head shown large in Attention. */
   head: string;
+  /** What Attention's patterns are multiplied by. */
+  weighting: "pattern" | "value" | "output";
+  /** What Attention shows of its head: where it looks, or what its weights do. */
+  face: "pattern" | "circuit";
+  /** What Attention lists heads by. */
+  list: "roles" | "scores" | "statistics";
+  /** Tokens as circuits of heads read them, and how large. */
+  embedding: "embed" | "after_mlp0";
+  size: "as_is" | "layer_norm";
   /** The chosen token position; null: the last. */
   pos: number | null;
   /** The chosen row of the logit lens, counted from the embedding; null: the last. */
@@ -54,7 +63,8 @@ export const DEFAULTS: Readonly<Fields> = {
   view: "surgery", model: "", prompt: "", corrupt: "", target: "", foil: "",
   cut: [], how: "zero", at: "all", clamp: "", metric: "", quantity: "recovery",
   site: "resid_pre", layout: "layer_position", direction: "denoise", patch: [],
-  temperature: 0, seed: 0, length: 40, importance: "gradient", head: "", pos: null, layer: null, others: [],
+  temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
+  weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null, others: [],
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
@@ -66,6 +76,8 @@ const CHOICES = {
   view: VIEWS, how: CUTS, importance: IMPORTANCES,
   at: ["all", "last"], quantity: ["change", "value", "recovery"],
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
+  weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
+  embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
 } as const;
 
 /** The query string of a state. The prompt is always in it, so that an emptied one stays empty. */

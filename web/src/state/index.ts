@@ -30,7 +30,7 @@ export { resource, useResource } from "./resource";
 export type { Far, Fetching, Phase, Resource } from "./resource";
 export { useRoles } from "./roles";
 export { show, shown, useShown } from "./shown";
-export type { Shown } from "./shown";
+export type { Shown, ShownFile } from "./shown";
 export { useTokens } from "./tokens";
 export { followTheme, theme, toggleTheme } from "./theme";
 export type { Theme } from "./theme";

@@ -11,6 +11,14 @@ export interface Shown {
   record: ExperimentRecord | null;
   /** Which of the record's tables is drawn. */
   table: number;
+  /** What else the view can save. */
+  files?: readonly ShownFile[];
+}
+
+/** A file that a view makes by itself. */
+export interface ShownFile {
+  label: string;
+  save: () => Promise<void>;
 }
 
 const NOTHING: Shown = { experiment: null, record: null, table: 0 };
@@ -24,6 +32,6 @@ export function show(what: Partial<Shown>): void {
 
 /** `show` for a component, taken back when it goes. */
 export function useShown(what: Shown): void {
-  useEffect(() => show(what), [what.experiment, what.record, what.table]);
+  useEffect(() => show(what), [what.experiment, what.record, what.table, what.files]);
   useEffect(() => () => show({}), []);
 }

@@ -8,6 +8,7 @@ export const SCORES = [
   { value: "previous_token", text: "Previous", name: "previous token", title: "Attention to the token just before" },
   { value: "duplicate_token", text: "Duplicate", name: "duplicate token", title: "Attention to an earlier occurrence of the same token" },
   { value: "induction", text: "Induction", name: "induction", title: "Attention to the token after an earlier occurrence of the same token" },
+  { value: "positional", text: "Position", name: "positional", title: "Attention that two unrelated texts share" },
 ] as const;
 
 export function scoreTable(record: ExperimentRecord | null, score: string): Table | null {
@@ -31,10 +32,10 @@ export function headOf(table: Table, cell: number): string {
   return `${table.axes[0]?.labels[Math.floor(cell / n)] ?? ""}${table.axes[1]?.labels[cell % n] ?? ""}`;
 }
 
-/** A head's scores in words: `previous token 0.05 · induction 0.90`. */
+/** A head's roles in words: `induction 0.90`; of a head without one, what it is nearest to. */
 export function rolesOf(record: ExperimentRecord | null, head: string, format: (value: number) => string): string {
-  return SCORES.flatMap(({ value, name }) => {
-    const score = scoreOf(scoreTable(record, value), head);
-    return score === null ? [] : [`${name} ${format(score)}`];
-  }).join(" · ");
+  const found = record?.results.roles?.heads.find((one) => one.head === head);
+  if (!found) return "";
+  if (found.has.length === 0) return `no role; ${found.nearest.role} ${format(found.nearest.score)}`;
+  return found.has.map(({ role, score }) => `${role} ${format(score)}`).join(" · ");
 }

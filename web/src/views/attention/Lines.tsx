@@ -7,6 +7,8 @@ interface LinesProps {
   labels: readonly string[];
   pattern: Float32Array;
   pos: number | null;
+  /** The weight of a full line. */
+  max: number;
 }
 
 type Side = "query" | "key";
@@ -15,13 +17,13 @@ interface Focus {
   pos: number;
 }
 
-/** Weights below this cannot be seen and are not drawn. */
+/** Weights below this share of a full line cannot be seen and are not drawn. */
 const LEAST = 0.02;
 const WIDTH = 320;
 const EDGE = 104;
 
 /** Lines from every token to those it looks at, as opaque as it looks. Pointing at one leaves its lines alone. */
-export function Lines({ head, labels, pattern, pos }: LinesProps) {
+export function Lines({ head, labels, pattern, pos, max }: LinesProps) {
   const [hover, setHover] = useState<Focus | null>(null);
   const n = labels.length;
   const line = n > 34 ? 13 : n > 24 ? 17 : 24;
@@ -33,7 +35,7 @@ export function Lines({ head, labels, pattern, pos }: LinesProps) {
   for (let query = 0; query < n; query++) {
     for (let key = 0; key <= query; key++) {
       const weight = pattern[query * n + key] ?? 0;
-      if (weight >= LEAST && mine(query, key)) drawn.push({ query, key, weight });
+      if (weight >= LEAST * max && mine(query, key)) drawn.push({ query, key, weight });
     }
   }
   const weightAt = (side: Side, i: number): number | null => {
@@ -53,10 +55,10 @@ export function Lines({ head, labels, pattern, pos }: LinesProps) {
     return (
       <g key={i} class={chosen ? "linetoken chosen" : "linetoken"} onPointerEnter={() => setHover({ side: which, pos: i })} onClick={() => which === "query" && stepped({ pos: pos === i ? null : i })}>
         <rect x={which === "query" ? 0 : WIDTH - EDGE} y={y(i) - line / 2} width={EDGE} height={line} />
-        <text x={x} y={y(i)} text-anchor={which === "query" ? "end" : "start"} opacity={weight === null || weight >= LEAST ? 1 : 0.45} font-size={line < 16 ? 10 : 12}>
+        <text x={x} y={y(i)} text-anchor={which === "query" ? "end" : "start"} opacity={weight === null || weight >= LEAST * max ? 1 : 0.45} font-size={line < 16 ? 10 : 12}>
           {short(readable(label))}
         </text>
-        {weight !== null && weight >= LEAST && <text class="weight" x={WIDTH - 2} y={y(i)} text-anchor="end">{which === "key" ? plain(weight) : ""}</text>}
+        {weight !== null && weight >= LEAST * max && <text class="weight" x={WIDTH - 2} y={y(i)} text-anchor="end">{which === "key" ? plain(weight) : ""}</text>}
       </g>
     );
   });
@@ -67,7 +69,7 @@ export function Lines({ head, labels, pattern, pos }: LinesProps) {
         <text class="head" x={EDGE - 8} y="14" text-anchor="end">from</text>
         <text class="head" x={WIDTH - EDGE + 8} y="14">looks at</text>
         {drawn.map(({ query, key, weight }) => (
-          <path key={`${query}-${key}`} d={curve(y(query), y(key))} stroke-opacity={Math.min(1, 0.06 + 0.94 * weight)} stroke-width={0.8 + 2.4 * weight} />
+          <path key={`${query}-${key}`} d={curve(y(query), y(key))} stroke-opacity={Math.min(1, 0.06 + (0.94 * weight) / max)} stroke-width={0.8 + (2.4 * weight) / max} />
         ))}
         {side("query", EDGE - 8)}
         {side("key", WIDTH - EDGE + 8)}

@@ -1,4 +1,5 @@
-import { Heatmap, Legend, TokenText, exact, plain, readable, sequential } from "../../components";
+import type { Weighting } from "../../api";
+import { Heatmap, Legend, TokenText, exact, largest, plain, readable, sequential } from "../../components";
 import { stepped } from "../../state";
 
 interface MatrixProps {
@@ -8,14 +9,22 @@ interface MatrixProps {
   /** The query looked from; null: none is chosen. */
   pos: number | null;
   dim: boolean;
+  /** What entries are multiplied by. */
+  weighting: Weighting;
 }
 
+const LINES: Readonly<Record<Weighting, string>> = {
+  pattern: "Share of the row's attention; every row sums to 1",
+  value: "Attention times the norm of the value vector",
+  output: "Attention times the norm of the value vector after W_O",
+};
+
 /** A head's pattern: from every query (row) to every key (column). */
-export function Matrix({ head, labels, pattern, pos, dim }: MatrixProps) {
+export function Matrix({ head, labels, pattern, pos, dim, weighting }: MatrixProps) {
   const n = labels.length;
   const shown = labels.map(readable);
-  const scale = sequential(1);
   const values = Array.from(pattern);
+  const scale = sequential(weighting === "pattern" ? 1 : largest(values));
   const says = (cell: number): string => {
     const [query, key] = [Math.floor(cell / n), cell % n];
     if (key > query) return `${shown[query] ?? ""} ${query} cannot see ${shown[key] ?? ""} ${key}, which comes later`;
@@ -34,7 +43,7 @@ export function Matrix({ head, labels, pattern, pos, dim }: MatrixProps) {
           </div>
         )}
       />
-      <Legend scale={scale} line="Share of the row's attention; every row sums to 1" />
+      <Legend scale={scale} line={LINES[weighting]} />
     </div>
   );
 }

@@ -8,11 +8,13 @@ import { patternOf } from "./patterns";
 interface ThumbnailsProps {
   patterns: AttentionPatterns;
   head: string;
+  /** The weight of the strongest colour. */
+  max: number;
   dim: boolean;
 }
 
 /** The patterns of all heads, layer 0 at the bottom; arrow keys walk them. */
-export function Thumbnails({ patterns, head, dim }: ThumbnailsProps) {
+export function Thumbnails({ patterns, head, max, dim }: ThumbnailsProps) {
   const grid = useRef<HTMLDivElement>(null);
   const [layers, heads] = patterns.shape;
   const choose = (layer: number, h: number): void => {
@@ -41,7 +43,7 @@ export function Thumbnails({ patterns, head, dim }: ThumbnailsProps) {
                 type="button" role="radio" key={h} class="thumb" data-head={name} aria-label={name} aria-checked={name === head} title={name}
                 tabIndex={name === head ? 0 : -1} onClick={() => choose(layer, h)} onKeyDown={(event) => walk(event, layer, h)}
               >
-                <Thumbnail pattern={patternOf(patterns, layer, h)} n={patterns.shape[2]} theme={theme.value} />
+                <Thumbnail pattern={patternOf(patterns, layer, h)} n={patterns.shape[2]} max={max} theme={theme.value} />
               </button>
             );
           })}
@@ -56,12 +58,12 @@ export function Thumbnails({ patterns, head, dim }: ThumbnailsProps) {
 }
 
 /** One pixel a weight; the browser enlarges it. */
-function Thumbnail({ pattern, n, theme }: { pattern: Float32Array; n: number; theme: Theme }) {
+function Thumbnail({ pattern, n, max, theme }: { pattern: Float32Array; n: number; max: number; theme: Theme }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useLayoutEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    const scale = sequential(1);
+    const scale = sequential(max);
     const image = context.createImageData(n, n);
     for (let query = 0; query < n; query++) {
       for (let key = 0; key <= query; key++) {
@@ -71,6 +73,6 @@ function Thumbnail({ pattern, n, theme }: { pattern: Float32Array; n: number; th
       }
     }
     context.putImageData(image, 0, 0);
-  }, [pattern, n, theme]);
+  }, [pattern, n, max, theme]);
   return <canvas ref={canvas} width={n} height={n} aria-hidden="true" />;
 }

@@ -5,7 +5,7 @@ const pattern = Float32Array.from([1, 0, 0, 0.25, 0.75, 0, 0.5, 0.125, 0.375]);
 
 describe("attention patterns", () => {
   it("are_cut_out_by_layer_and_head", () => {
-    const all = { tokens: { ids: [], labels: [], bos_prepended: false }, shape: [2, 2, 1, 2] as [number, number, number, number], pattern: Float32Array.from([0, 1, 2, 3, 4, 5, 6, 7]) };
+    const all = { tokens: { ids: [], labels: [], bos_prepended: false }, shape: [2, 2, 1, 2] as [number, number, number, number], pattern: Float32Array.from([0, 1, 2, 3, 4, 5, 6, 7]), weighting: "pattern" as const };
     expect([...patternOf(all, 1, 0)]).toEqual([4, 5]);
   });
   it("say_where_a_query_looks_most", () => {

@@ -24,6 +24,11 @@ export function looksAt(pattern: Float32Array, n: number, key: number, count: nu
   return strongest(Array.from({ length: n - key }, (_, i) => ({ pos: key + i, weight: pattern[(key + i) * n + key] ?? 0 })), count);
 }
 
+/** The largest weight of a pattern; 1 where there is none. */
+export function top(pattern: Float32Array): number {
+  return pattern.reduce((most, weight) => Math.max(most, weight), 0) || 1;
+}
+
 function strongest(looks: Look[], count: number): Look[] {
   return looks.sort((a, b) => b.weight - a.weight).slice(0, count);
 }
