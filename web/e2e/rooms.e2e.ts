@@ -11,6 +11,7 @@ useBrowser();
 const VIEWS: readonly { view: string; at: string }[] = [
   { view: "surgery", at: place("surgery", { ...FACT, cut: "L0H3,L1H2" }) },
   { view: "ablation", at: place("ablation", { ...FACT, cut: "L0H3,L1H2" }) },
+  { view: "ablation in pairs", at: place("ablation", { ...FACT, sweep: "pairs" }) },
   { view: "patching", at: place("patching", { ...FACT, patch: "L2@1" }) },
   { view: "lens", at: place("lens", { ...FACT, with: FACT.corrupt }) },
   { view: "attention", at: place("attention", { ...FACT, pos: "4" }) },

@@ -21,6 +21,7 @@ const MOST_BYTES = 200_000;
 
 const SURGERY = place("surgery", { ...FACT, cut: "L0H3,L1H2,L4H3" });
 const ABLATION = place("ablation", { ...FACT, cut: "L0H3,L1H2" });
+const PAIRS = place("ablation", { ...NAMES, sweep: "pairs", cut: "L0H3,L1H2" });
 const PATCHING = place("patching", { ...NAMES, patch: "L3@10", pos: "10" });
 const LENS = place("lens", { ...FACT, with: FACT.corrupt });
 const ATTENTION = place("attention", SAID_TWICE);
@@ -31,6 +32,7 @@ const PICTURES: readonly (Look & { name: string; at: string })[] = [
   { name: "surgery-360", at: SURGERY, ...PHONE },
   { name: "ablation", at: ABLATION },
   { name: "ablation-360", at: ABLATION, ...PHONE },
+  { name: "pairs", at: PAIRS },
   { name: "patching", at: PATCHING },
   { name: "patching-dark", at: PATCHING, theme: "dark" },
   { name: "lens", at: LENS },

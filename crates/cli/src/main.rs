@@ -20,6 +20,7 @@ mod lens;
 mod measure;
 mod metrics;
 mod output;
+mod pairs;
 mod patch;
 mod progress;
 mod replay;
@@ -60,6 +61,7 @@ enum Command {
     Tokens(tokens::Args),
     Measure(measure::Args),
     Ablate(ablate::Args),
+    Pairs(pairs::Args),
     Patch(patch::Args),
     Edit(edit::Args),
     Generate(generate::Args),
@@ -88,6 +90,7 @@ fn main() -> std::process::ExitCode {
         Command::Tokens(args) => tokens::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Ablate(args) => ablate::run(&args),
+        Command::Pairs(args) => pairs::run(&args),
         Command::Patch(args) => patch::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use microtome::method::generate::Comparison;
 use microtome::method::logit_lens::LensReadings;
+use microtome::method::pairs::Backup;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
@@ -183,6 +184,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         Some(table) => grid(&mut out, table, args),
         None => {}
     }
+    backups_text(&mut out, &record.results.backups, args);
     let _ = writeln!(out);
     // With tables, what was done; what metrics mean `microtome metrics` says, and the record too.
     let n_notes = match &record.experiment.method {
@@ -210,6 +212,28 @@ fn lens_text(out: &mut String, lens: &LensReadings) {
     for (layer, positions) in lens.layers.iter().zip(&lens.top) {
         let top = positions.last().map_or(String::new(), |top| top_line(top));
         let _ = writeln!(out, "{layer:8} {top}");
+    }
+}
+
+/// Components whose effect grows where another is cut already.
+fn backups_text(out: &mut String, backups: &[Backup], args: &OutputArgs) {
+    let Some(first) = backups.first() else { return };
+    let _ = writeln!(
+        out,
+        "\n{:28} {:>10} {:>12} {:>12}",
+        format!("backups, by {}", first.metric),
+        "alone",
+        "without it",
+        "interaction"
+    );
+    for Backup { backup, of, alone, without, interaction, spread, .. } in backups.iter().take(args.list) {
+        let who = format!("{backup} of {of}");
+        let interval = match spread {
+            Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let [alone, without, interaction] = [alone, without, interaction].map(|x| signed(*x));
+        let _ = writeln!(out, "  {who:26} {alone:>10} {without:>12} {interaction:>12}{interval}");
     }
 }
 

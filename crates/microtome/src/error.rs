@@ -151,6 +151,22 @@ pub enum Error {
         /// As the model has them.
         given: &'static str,
     },
+    /// A component named twice in one list.
+    #[error("component `{component}` is named twice, the second time in place {place}; name it once")]
+    NamedTwice {
+        /// The component.
+        component: String,
+        /// Where it stands again, counted from 1.
+        place: usize,
+    },
+    /// A pair of which one holds the other.
+    #[error("`{first}` and `{second}` overlap: cutting one cuts the other; pair parts that are apart")]
+    Overlap {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// Something an experiment says and its method has no use for.
     #[error("{method} has no use for {what}; leave it out")]
     Unused {

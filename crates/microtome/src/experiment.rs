@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::measure::Subject;
 use crate::method::generate::GeneratedToken;
 use crate::method::{
-    ablate::{Ablate, Targets},
+    ablate::Ablate,
     attention_stats::AttentionStats,
     composition::Composition,
     edit::EditRun,
@@ -23,6 +23,7 @@ use crate::method::{
     logit_lens::LogitLens,
     logit_lens::TOP1_PROB,
     measure,
+    pairs::Pairs,
     patch::Patch,
 };
 use crate::metric::{MetricId, Needs};
@@ -84,6 +85,8 @@ pub enum Method {
     Measure,
     /// Components are cut out and what they were worth is measured.
     Ablate(Ablate),
+    /// Components are cut two at a time, and what that does beyond each alone is measured.
+    Pairs(Pairs),
     /// Activations of one prompt are put into the run of another.
     Patch(Patch),
     /// Named hooks are edited.
@@ -110,6 +113,7 @@ impl Method {
         match self {
             Method::Measure => "measure",
             Method::Ablate(_) => "ablate",
+            Method::Pairs(_) => "pairs",
             Method::Patch(_) => "patch",
             Method::Edit(_) => "edit",
             Method::Generate(_) => "generate",
@@ -126,8 +130,9 @@ impl Method {
     pub fn runs_per_prompt(&self, config: &Config, len: usize) -> usize {
         match self {
             Method::Ablate(ablate) => ablate.targets.count(config),
+            Method::Pairs(pairs) => pairs.count(config),
             Method::Patch(patch) => patch.by.count(config, len),
-            Method::Importance(Importance { by: Measure::AblationKl }) => Targets::Heads.count(config),
+            Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
         }
     }
@@ -213,6 +218,7 @@ impl Experiment {
         match &self.method {
             Method::Measure => measure::run(self, model, watch),
             Method::Ablate(ablate) => ablate.run(self, model, watch),
+            Method::Pairs(pairs) => pairs.run(self, model, watch),
             Method::Patch(patch) => patch.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),

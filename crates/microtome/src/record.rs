@@ -10,6 +10,7 @@ use crate::method::generate::Generation;
 use crate::method::head_circuit::HeadReport;
 use crate::method::head_roles::RoleTable;
 use crate::method::logit_lens::LensReadings;
+use crate::method::pairs::Backup;
 use crate::plot::{AxisLabels, Heatmap, ScaleKind};
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
@@ -65,6 +66,9 @@ pub struct Results {
     /// The circuits of a head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_circuit: Option<HeadReport>,
+    /// Components that stand in for others, the one that helps most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Backup>,
     /// What was done, where, and against which baseline, in words; and what a reader must know.
     pub notes: Vec<String>,
     /// Edited runs finished.
@@ -147,15 +151,18 @@ pub enum Quantity {
     Change,
     /// `(patched - corrupt) / (clean - corrupt)`.
     Recovery,
+    /// Effect of two edits together minus the sum of their effects one by one.
+    Interaction,
 }
 
 impl Quantity {
-    /// Its name in files: `value`, `change`, `recovery`.
+    /// Its name in files: `value`, `change`, `recovery`, `interaction`.
     pub fn name(self) -> &'static str {
         match self {
             Quantity::Value => "value",
             Quantity::Change => "change",
             Quantity::Recovery => "recovery",
+            Quantity::Interaction => "interaction",
         }
     }
 }
@@ -409,7 +416,7 @@ impl Table {
         };
         let scale = match self.quantity {
             Quantity::Value => ScaleKind::Sequential,
-            Quantity::Change | Quantity::Recovery => ScaleKind::Diverging,
+            Quantity::Change | Quantity::Recovery | Quantity::Interaction => ScaleKind::Diverging,
         };
         Heatmap {
             title: self.title.clone(),

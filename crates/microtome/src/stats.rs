@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How sure a mean over prompts is.
@@ -33,6 +34,26 @@ pub fn standard_error(values: &[f64]) -> f64 {
     let m = mean(values);
     let variance = values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (n - 1.0);
     (variance / n).sqrt()
+}
+
+/// The mean of every cell over prompts, and how sure each is; no spread for a single prompt. `by_prompt` holds one
+/// number per cell for each prompt.
+pub(crate) fn over_prompts(by_prompt: &[Vec<f64>], seed: u64) -> (Vec<f64>, Vec<Spread>) {
+    let n_cells = by_prompt.first().map_or(0, Vec::len);
+    let of = |cell: usize| by_prompt.iter().map(|cells| cells[cell]).collect::<Vec<f64>>();
+    let means = (0..n_cells).map(|cell| mean(&of(cell))).collect();
+    if by_prompt.len() < 2 {
+        return (means, vec![]);
+    }
+    let bootstrap = Bootstrap::new(by_prompt.len(), seed);
+    let spread = |cell: usize| {
+        let values = of(cell);
+        let mean_of =
+            |draw: &[u32]| Some(draw.iter().map(|&i| values[i as usize]).sum::<f64>() / draw.len() as f64);
+        let (low, high) = bootstrap.interval(mean_of).expect("a mean is always defined");
+        Spread { stderr: standard_error(&values), low, high }
+    };
+    (means, (0..n_cells).into_par_iter().map(spread).collect())
 }
 
 /// Which prompts each bootstrap resample draws, with replacement: the same for every cell of a table,

@@ -128,6 +128,11 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             check_positions(&ablate.at, config)?;
             vec![&ablate.with]
         }
+        Method::Pairs(pairs) => {
+            at_most("components", pairs.among.len() + pairs.against.len(), MOST_PARTS)?;
+            check_positions(&pairs.at, config)?;
+            vec![&pairs.with]
+        }
         Method::Generate(generate) => {
             at_most("components", generate.cut.len(), MOST_PARTS)?;
             vec![&generate.with]

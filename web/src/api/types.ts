@@ -549,6 +549,31 @@ export interface components {
             /** @description The first query that counts; the first that has the key where left out. */
             from?: number | null;
         };
+        /** @description A component that stands in for another when that is cut. */
+        Backup: {
+            /** @description The component that stands in. */
+            backup: components["schemas"]["Component"];
+            /** @description The earlier one it stands in for. */
+            of: components["schemas"]["Component"];
+            /** @description The metric. */
+            metric: string;
+            /**
+             * Format: double
+             * @description Effect of cutting the backup alone.
+             */
+            alone: number;
+            /**
+             * Format: double
+             * @description Its effect where the other is cut already.
+             */
+            without: number;
+            /**
+             * Format: double
+             * @description The interaction, `without - alone`.
+             */
+            interaction: number;
+            spread?: null | components["schemas"]["Spread"];
+        };
         /**
          * @description What composition scores are compared with.
          * @enum {string}
@@ -967,10 +992,12 @@ export interface components {
             n_ctx: number;
             version: string;
         };
-        /** @description A number for every head. */
+        /** @description A number for every head or MLP. */
         Importance: {
             /** @description Which number. */
             by: components["schemas"]["Measure"];
+            /** @description Of what. */
+            of?: components["schemas"]["Parts"];
         };
         /**
          * @description What a head's importance is measured by.
@@ -1041,6 +1068,9 @@ export interface components {
         Method: "measure" | {
             /** @description Components are cut out and what they were worth is measured. */
             ablate: components["schemas"]["Ablate"];
+        } | {
+            /** @description Components are cut two at a time, and what that does beyond each alone is measured. */
+            pairs: components["schemas"]["Pairs"];
         } | {
             /** @description Activations of one prompt are put into the run of another. */
             patch: components["schemas"]["Patch"];
@@ -1234,10 +1264,26 @@ export interface components {
              */
             eps: number;
         };
+        /** @description An ablation of pairs. */
+        Pairs: {
+            /** @description The components that are paired; every head where left out. */
+            among?: components["schemas"]["Component"][];
+            /** @description What each of them is paired with. Where left out, each other; a single one with every head. */
+            against?: components["schemas"]["Component"][];
+            /** @description What takes the place of what is cut. */
+            with?: components["schemas"]["Replacement"];
+            /** @description At which positions (queries, for a pattern). */
+            at?: components["schemas"]["Positions"];
+        };
         /** @description `partial`: the tables so far, `null` where a cell is not finished. */
         PartialTables: {
             tables: components["schemas"]["Table"][];
         };
+        /**
+         * @description What importance is measured of.
+         * @enum {string}
+         */
+        Parts: "heads" | "mlps";
         /** @description An activation patch. */
         Patch: {
             /** @description Which activation. */
@@ -1337,7 +1383,7 @@ export interface components {
          * @description Which number of a metric a table holds.
          * @enum {string}
          */
-        Quantity: "value" | "change" | "recovery";
+        Quantity: "value" | "change" | "recovery" | "interaction";
         /** @description `queued`: it waits for a worker. */
         Queued: {
             id: string;
@@ -1385,6 +1431,8 @@ export interface components {
             lens?: null | components["schemas"]["LensReadings"];
             roles?: null | components["schemas"]["RoleTable"];
             head_circuit?: null | components["schemas"]["HeadReport"];
+            /** @description Components that stand in for others, the one that helps most first. */
+            backups?: components["schemas"]["Backup"][];
             /** @description What was done, where, and against which baseline, in words; and what a reader must know. */
             notes: string[];
             /** @description Edited runs finished. */

@@ -1,7 +1,7 @@
 // An experiment as a command of the `microtome` program. Where every field of it has a flag, the
 // subcommand is used; anything else goes to `microtome run` as it is, so that nothing is ever lost.
 
-import type { Ablate, Answer, AttentionStats, Experiment, Generate, HeadCircuit, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import type { Ablate, Answer, AttentionStats, Experiment, Generate, HeadCircuit, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
 import { readableJson } from "./json";
 import { commandLine, quote } from "./shell";
 
@@ -94,6 +94,7 @@ function attentionFlags({ weighting, detectors = [], head }: AttentionStats): Fl
 function methodFlags({ method }: Experiment, prompt: Prompt): [string, Flag[]] | null {
   if (method === "measure") return prompt.corrupt == null ? ["measure", []] : null;
   if ("ablate" in method) return named("ablate", ablateFlags(method.ablate, prompt));
+  if ("pairs" in method) return named("pairs", pairsFlags(method.pairs, prompt));
   if ("patch" in method) return named("patch", patchFlags(method.patch, prompt));
   if ("attention" in method) {
     const bare = prompt.corrupt == null && (prompt.answers ?? []).length === 0;
@@ -113,6 +114,12 @@ function ablateFlags({ targets, with: replacement, at, clamp }: Ablate, prompt: 
   const how = replacementFlags(replacement, prompt);
   if (!how || clamp != null) return null;
   return [...targetFlags(targets), ...how, ...positionFlags(at)];
+}
+
+function pairsFlags({ among = [], against = [], with: replacement = "zero", at }: Pairs, prompt: Prompt): Flag[] | null {
+  const how = replacementFlags(replacement, prompt);
+  const list = (flag: string, names: readonly string[]): Flag[] => (names.length === 0 ? [] : [[flag, names.join(",")]]);
+  return how && [...list("--among", among), ...list("--against", against), ...how, ...positionFlags(at)];
 }
 
 function targetFlags(targets: Ablate["targets"]): Flag[] {

@@ -1,6 +1,6 @@
 // An experiment as a Rust program on the `microtome` library, typed to the last field.
 
-import type { Ablate, Answer, Experiment, Generate, HeadScores, ImportanceBy, LogitLens, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import type { Ablate, Answer, Experiment, Generate, HeadScores, Importance, LogitLens, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
 
 export function rustFor(experiment: Experiment): string {
   const uses = new Uses();
@@ -54,10 +54,11 @@ function methodCode({ method }: Experiment, uses: Uses): string {
   uses.add("microtome", "Method");
   if (method === "measure") return "Method::Measure";
   if ("ablate" in method) return `Method::Ablate(${ablateCode(method.ablate, uses)})`;
+  if ("pairs" in method) return `Method::Pairs(${pairsCode(method.pairs, uses)})`;
   if ("patch" in method) return `Method::Patch(${patchCode(method.patch, uses)})`;
   if ("generate" in method) return `Method::Generate(${generateCode(method.generate, uses)})`;
   if ("logit_lens" in method) return `Method::LogitLens(${lensCode(method.logit_lens, uses)})`;
-  if ("importance" in method) return `Method::Importance(${importanceCode(method.importance.by, uses)})`;
+  if ("importance" in method) return `Method::Importance(${importanceCode(method.importance, uses)})`;
   if ("composition" in method) return `Method::Composition(${compositionCode(method.composition.less, uses)})`;
   if ("head_scores" in method) return `Method::HeadScores(${headScoresCode(method.head_scores, uses)})`;
   return jsonCode(method);
@@ -82,6 +83,16 @@ function ablateCode({ targets, with: replacement, at, clamp }: Ablate, uses: Use
     ["with", replacementCode(replacement, uses)],
     ["at", positionsCode(at, uses)],
     ["clamp", clamp == null ? "None" : `Some(${answerCode(clamp, uses)})`],
+  ]);
+}
+
+function pairsCode({ among = [], against = [], with: replacement = "zero", at }: Pairs, uses: Uses): string {
+  uses.add("microtome::method::pairs", "Pairs");
+  return struct("Pairs", [
+    ["among", components(among)],
+    ["against", components(against)],
+    ["with", replacementCode(replacement, uses)],
+    ["at", positionsCode(at, uses)],
   ]);
 }
 
@@ -114,10 +125,10 @@ function lensCode({ cut = [], with: replacement = "zero" }: LogitLens, uses: Use
   return struct("LogitLens", [["cut", components(cut)], ["with", replacementCode(replacement, uses)]]);
 }
 
-function importanceCode(by: ImportanceBy, uses: Uses): string {
-  uses.add("microtome::method::importance", "Importance", "Measure");
+function importanceCode({ by, of = "heads" }: Importance, uses: Uses): string {
+  uses.add("microtome::method::importance", "Importance", "Measure", "Parts");
   const measure = by.split("_").map((word) => capital(word)).join("");
-  return struct("Importance", [["by", `Measure::${measure}`]]);
+  return struct("Importance", [["by", `Measure::${measure}`], ["of", `Parts::${capital(of)}`]]);
 }
 
 function headScoresCode({ period, sequences, least }: HeadScores, uses: Uses): string {

@@ -23,6 +23,8 @@ export interface Fields {
   cut: readonly string[];
   how: Cut;
   at: "all" | "last";
+  /** Ablation: heads one by one, or two at a time. */
+  sweep: "single" | "pairs";
   /** A token whose logit is held at its unedited value while an ablation is measured; empty: none. */
   clamp: string;
   /** Empty: what the view shows first. */
@@ -61,7 +63,7 @@ export interface Fields {
 
 export const DEFAULTS: Readonly<Fields> = {
   view: "surgery", model: "", prompt: "", corrupt: "", target: "", foil: "",
-  cut: [], how: "zero", at: "all", clamp: "", metric: "", quantity: "recovery",
+  cut: [], how: "zero", at: "all", sweep: "single", clamp: "", metric: "", quantity: "recovery",
   site: "resid_pre", layout: "layer_position", direction: "denoise", patch: [],
   temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
   weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null, others: [],
@@ -74,7 +76,7 @@ const NUMBERS = ["temperature", "seed", "length"] as const;
 const PLACES = ["pos", "layer"] as const;
 const CHOICES = {
   view: VIEWS, how: CUTS, importance: IMPORTANCES,
-  at: ["all", "last"], quantity: ["change", "value", "recovery"],
+  at: ["all", "last"], sweep: ["single", "pairs"], quantity: ["change", "value", "recovery"],
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],

@@ -197,7 +197,7 @@ impl Ablate {
 }
 
 /// Where a component is cut.
-fn hook_of(part: Component, with: &Replacement) -> Result<Hook> {
+pub(crate) fn hook_of(part: Component, with: &Replacement) -> Result<Hook> {
     match (part, with.is_pattern()) {
         (part, false) => Ok(output_of(part)),
         (Component::Head { layer, .. } | Component::Attention { layer }, true) => Ok(Site::Pattern.at(layer)),
@@ -222,7 +222,7 @@ pub fn zeroed(part: Component) -> Edit {
 }
 
 /// The edit that cuts a component at `hook`.
-fn edit_of(part: Component, hook: Hook, sources: &Sources, with: &Replacement, seed: u64) -> Edit {
+pub(crate) fn edit_of(part: Component, hook: Hook, sources: &Sources, with: &Replacement, seed: u64) -> Edit {
     only(part, Edit::new(hook, sources.change(with, hook, seed)))
 }
 

@@ -1,12 +1,16 @@
-//! Head importance: one number per head for one prompt, by any of three measures.
+//! Importance: one number per head, or per MLP, by any of three measures; the mean over prompts.
 //!
-//! - Gradient: the mean of `|d metric / d pattern|` over the pattern's entries that can be attended to (query at
-//!   or after key). The metric is the mean loss of the prompt's own tokens unless one is named. A first-order
-//!   estimate of how much the metric hangs on where a head looks.
-//! - Output norm: the L2 norm of what a head writes to the residual stream (`result`), mean over positions.
-//! - Ablation KL: KL(whole || head set to 0), nats, mean over positions; measured by running it.
+//! - Gradient, of heads: the mean of `|d metric / d pattern|` over the pattern's entries that can be attended to
+//!   (query at or after key): how much the metric hangs on where a head looks. Of MLPs: the mean over positions of
+//!   `|mlp_out . d metric / d mlp_out|`, what the metric would lose with the output if it were linear in it. The
+//!   metric is the mean loss of the prompt's own tokens unless one is named. First-order estimates.
+//! - Output norm: the L2 norm of what a head (`result`) or MLP (`mlp_out`) writes to the residual stream, mean over
+//!   positions.
+//! - Ablation KL: KL(whole || component set to 0), nats, mean over positions; measured by running it.
 
-use microtome_model::{DType, RunOptions, Site};
+use std::sync::atomic::Ordering;
+
+use microtome_model::{DType, Hook, RunOptions, Site, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::ablate::{Ablate, Targets};
@@ -14,18 +18,48 @@ use super::change::Replacement;
 use super::gradient::{Of, metric_gradients};
 use super::sweep;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Method, Watch};
+use crate::experiment::{Case, Experiment, Method, Watch};
 use crate::metric::MetricId;
-use crate::record::{Basis, Quantity, Results, Table};
+use crate::record::{Axis, Basis, Quantity, Results, Table};
+use crate::stats::over_prompts;
 use crate::text_model::TextModel;
 
-/// A number for every head.
+/// A number for every head or MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Importance {
     /// Which number.
     pub by: Measure,
+    /// Of what.
+    #[serde(default, skip_serializing_if = "Parts::is_heads")]
+    pub of: Parts,
+}
+
+/// What importance is measured of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Parts {
+    /// Every attention head.
+    #[default]
+    Heads,
+    /// Every MLP.
+    Mlps,
+}
+
+impl Parts {
+    fn is_heads(&self) -> bool {
+        *self == Parts::Heads
+    }
+
+    /// Runs that an ablation of each by itself takes.
+    pub(crate) fn targets(self) -> Targets {
+        match self {
+            Parts::Heads => Targets::Heads,
+            Parts::Mlps => Targets::Mlps,
+        }
+    }
 }
 
 /// What a head's importance is measured by.
@@ -60,41 +94,185 @@ impl Importance {
         model: &TextModel,
         watch: &mut Watch,
     ) -> Result<Results> {
-        if experiment.prompts.len() > 1 {
-            return Err(Error::Unused { method: "importance", what: "more than one prompt" });
+        if self.of == Parts::Mlps && model.config().mlp.is_none() {
+            return Err(Error::Missing { what: "an MLP", hint: "this model has none; ask for its heads" });
         }
         match self.by {
-            Measure::Gradient => gradient(experiment, model),
-            Measure::OutputNorm => output_norm(experiment, model),
-            Measure::AblationKl => ablation_kl(experiment, model, watch),
+            Measure::Gradient => self.gradient(experiment, model, watch),
+            Measure::OutputNorm => self.output_norm(experiment, model, watch),
+            Measure::AblationKl => self.ablation_kl(experiment, model, watch),
+        }
+    }
+
+    fn gradient(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+        let metric = match &experiment.metrics[..] {
+            [] => MetricId::named("loss")?,
+            [one] => *one,
+            _ => {
+                return Err(Error::Unused { method: "importance by gradient", what: "more than one metric" });
+            }
+        };
+        let (site, part, what) = match self.of {
+            Parts::Heads => {
+                let what = format!(
+                    "mean |d {} / d pattern| over queries and the keys they see; a first-order estimate",
+                    metric.name()
+                );
+                (Site::Pattern, "Derivative of the {} in each head's pattern, mean size", what)
+            }
+            Parts::Mlps => {
+                let what = format!(
+                    "mean over positions of |mlp_out . d {} / d mlp_out|; a first-order estimate of what its output is \
+                     worth",
+                    metric.name()
+                );
+                (Site::MlpOut, "Output of each MLP times the derivative of the {} in it, mean size", what)
+            }
+        };
+        let unit = if metric.unit().is_empty() { "change" } else { metric.unit() };
+        let numbers = Numbers {
+            title: part.replace("{}", metric.title()),
+            unit: match self.of {
+                Parts::Heads => format!("{unit} per unit of attention"),
+                Parts::Mlps => unit.to_owned(),
+            },
+            basis: Basis::Estimate,
+            what,
+        };
+        let hooks = hooks(site, model);
+        self.measured(experiment, model, watch, numbers, |case| {
+            let of = Of { metric, read_at: experiment.read_at, answers: &case.answers, wrong: &case.wrong };
+            let found = metric_gradients(model, &case.clean.ids, &[], &hooks, of)?;
+            let mut scores = Vec::new();
+            for &hook in &hooks {
+                let slopes = found.at.gradients.get(hook)?.to_dtype(DType::F64)?;
+                match self.of {
+                    Parts::Heads => {
+                        let slopes = slopes.to_vec3::<f64>()?; // [head, query, key]
+                        scores.extend(slopes.iter().map(|head| mean_over_seen(head)));
+                    }
+                    Parts::Mlps => {
+                        let out = found.at.activations.get(hook)?.to_dtype(DType::F64)?; // [pos, d_model]
+                        scores.push((out * slopes)?.sum(1)?.abs()?.mean_all()?.to_scalar::<f64>()?);
+                    }
+                }
+            }
+            Ok(scores)
+        })
+    }
+
+    fn output_norm(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+        let unused = [
+            (!experiment.metrics.is_empty(), "metrics"),
+            (experiment.read_at.is_some(), "a position to read at: it averages over all"),
+        ];
+        Error::refuse_unused("importance by output norm", &unused)?;
+        let (site, whose, what) = match self.of {
+            Parts::Heads => (Site::Result, "head", "L2 norm of a head's result, mean over positions"),
+            Parts::Mlps => {
+                (Site::MlpOut, "MLP", "L2 norm of an MLP's output, its bias included, mean over positions")
+            }
+        };
+        let numbers = Numbers {
+            title: format!("Size of what each {whose} writes to the residual stream"),
+            unit: "L2 norm".to_owned(),
+            basis: Basis::Exact,
+            what: what.to_owned(),
+        };
+        let reads = hooks(site, model);
+        self.measured(experiment, model, watch, numbers, |case| {
+            let logits = microtome_model::Positions::Last;
+            let options = RunOptions { reads: reads.clone(), logits, ..Default::default() };
+            let run = model.model().run(&case.clean.ids, &options)?;
+            let mut scores = Vec::new();
+            for &hook in &reads {
+                let written: Tensor = run.cache.get(hook)?.to_dtype(DType::F64)?; // [pos, head, d_model] or [pos, d_model]
+                let norms = written.sqr()?.sum(written.rank() - 1)?.sqrt()?.mean(0)?;
+                scores.extend(norms.flatten_all()?.to_vec1::<f64>()?);
+            }
+            Ok(scores)
+        })
+    }
+
+    fn ablation_kl(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+        if !experiment.metrics.is_empty() {
+            return Err(Error::Unused {
+                method: "importance by ablation",
+                what: "metrics: it measures kl_mean",
+            });
+        }
+        let at = microtome_model::Positions::All;
+        let ablate = Ablate { targets: self.of.targets(), with: Replacement::Zero, at, clamp: None };
+        let metrics = vec![MetricId::named(Measure::AblationKl.metric())?];
+        let sweep = Experiment { metrics, method: Method::Ablate(ablate.clone()), ..experiment.clone() };
+        ablate.run(&sweep, model, watch)
+    }
+
+    /// One prompt after the other, and the mean over those that were finished.
+    fn measured(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+        numbers: Numbers,
+        scores_of: impl Fn(&Case) -> Result<Vec<f64>>,
+    ) -> Result<Results> {
+        let cases = experiment.cases(model)?;
+        let mut by_prompt: Vec<Vec<f64>> = Vec::new();
+        for case in &cases {
+            (watch.progress)(by_prompt.len(), cases.len());
+            if watch.cancel.load(Ordering::Relaxed) {
+                break;
+            }
+            let scores = scores_of(case)?;
+            if scores.iter().any(|score| !score.is_finite()) {
+                return Err(Error::NotFinite { what: "the run".to_owned() });
+            }
+            by_prompt.push(scores);
+        }
+        let finished = by_prompt.len();
+        if finished == 0 {
+            return Err(Error::StoppedEarly);
+        }
+        (watch.progress)(finished, cases.len());
+        let (values, spread) = over_prompts(&by_prompt, experiment.seed);
+        let table = Table {
+            metric: self.by.metric().to_owned(),
+            quantity: Quantity::Value,
+            title: numbers.title,
+            unit: numbers.unit,
+            baseline: numbers.what.clone(),
+            basis: numbers.basis,
+            axes: self.axes(model),
+            values: values.into_iter().map(Some).collect(),
+            spread: spread.into_iter().map(Some).collect(),
+        };
+        let mut notes = vec![numbers.what];
+        notes.extend(sweep::prompts_note(finished, experiment));
+        let report = |case| sweep::report(model, case, None, &[], &[]);
+        Ok(Results {
+            prompts: cases[..finished].iter().map(report).collect(),
+            tables: vec![table],
+            notes,
+            runs: finished,
+            runs_wanted: cases.len(),
+            ..Default::default()
+        })
+    }
+
+    fn axes(&self, model: &TextModel) -> Vec<Axis> {
+        let config = model.config();
+        match self.of {
+            Parts::Heads => {
+                vec![sweep::layer_axis("L", 0..config.n_layers), sweep::head_axis(config.n_heads)]
+            }
+            Parts::Mlps => vec![sweep::layer_axis("m", 0..config.n_layers)],
         }
     }
 }
 
-fn gradient(experiment: &Experiment, model: &TextModel) -> Result<Results> {
-    let metric = match &experiment.metrics[..] {
-        [] => MetricId::named("loss")?,
-        [one] => *one,
-        _ => return Err(Error::Unused { method: "importance by gradient", what: "more than one metric" }),
-    };
-    let case = &experiment.cases(model)?[0];
-    let hooks: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Pattern.at(layer)).collect();
-    let of = Of { metric, read_at: experiment.read_at, answers: &case.answers, wrong: &case.wrong };
-    let found = metric_gradients(model, &case.clean.ids, &[], &hooks, of)?;
-    let mut scores = Vec::new();
-    for &hook in &hooks {
-        let slopes = found.at.gradients.get(hook)?.to_dtype(DType::F64)?.to_vec3::<f64>()?; // [head, query, key]
-        scores.extend(slopes.iter().map(|head| mean_over_seen(head)));
-    }
-    let title = format!("Derivative of the {} in each head's pattern, mean size", metric.title());
-    let unit =
-        format!("{} per unit of attention", if metric.unit().is_empty() { "change" } else { metric.unit() });
-    let what = format!(
-        "mean |d {} / d pattern| over queries and the keys they see; a first-order estimate",
-        metric.name()
-    );
-    let numbers = Numbers { by: Measure::Gradient, title, unit, basis: Basis::Estimate, scores, runs: 1 };
-    results(experiment, model, numbers, what)
+fn hooks(site: Site, model: &TextModel) -> Vec<Hook> {
+    (0..model.config().n_layers).map(|layer| site.at(layer)).collect()
 }
 
 /// The mean of `|x|` where the query sees the key.
@@ -104,78 +282,11 @@ fn mean_over_seen(slopes: &[Vec<f64>]) -> f64 {
     seen.map(|x| x.abs()).sum::<f64>() / count as f64
 }
 
-fn output_norm(experiment: &Experiment, model: &TextModel) -> Result<Results> {
-    let unused = [
-        (!experiment.metrics.is_empty(), "metrics"),
-        (experiment.read_at.is_some(), "a position to read at: it averages over all"),
-    ];
-    Error::refuse_unused("importance by output norm", &unused)?;
-    let case = &experiment.cases(model)?[0];
-    let reads: Vec<_> = (0..model.config().n_layers).map(|layer| Site::Result.at(layer)).collect();
-    let logits = microtome_model::Positions::Last;
-    let options = RunOptions { reads: reads.clone(), logits, ..Default::default() };
-    let run = model.model().run(&case.clean.ids, &options)?;
-    let mut scores = Vec::new();
-    for &hook in &reads {
-        let written = run.cache.get(hook)?.to_dtype(DType::F64)?; // [pos, head, d_model]
-        scores.extend(written.sqr()?.sum(2)?.sqrt()?.mean(0)?.to_vec1::<f64>()?);
-    }
-    let numbers = Numbers {
-        by: Measure::OutputNorm,
-        title: "Size of what each head writes to the residual stream".to_owned(),
-        unit: "L2 norm".to_owned(),
-        basis: Basis::Exact,
-        scores,
-        runs: 1,
-    };
-    results(experiment, model, numbers, "L2 norm of a head's result, mean over positions".to_owned())
-}
-
-fn ablation_kl(experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
-    if !experiment.metrics.is_empty() {
-        return Err(Error::Unused { method: "importance by ablation", what: "metrics: it measures kl_mean" });
-    }
-    let at = microtome_model::Positions::All;
-    let ablate = Ablate { targets: Targets::Heads, with: Replacement::Zero, at, clamp: None };
-    let metrics = vec![MetricId::named(Measure::AblationKl.metric())?];
-    let sweep = Experiment { metrics, method: Method::Ablate(ablate.clone()), ..experiment.clone() };
-    ablate.run(&sweep, model, watch)
-}
-
-/// One number per head.
+/// What the numbers are.
 struct Numbers {
-    by: Measure,
     title: String,
     unit: String,
     basis: Basis,
-    /// Layer after layer.
-    scores: Vec<f64>,
-    runs: usize,
-}
-
-fn results(experiment: &Experiment, model: &TextModel, numbers: Numbers, what: String) -> Result<Results> {
-    if numbers.scores.iter().any(|score| !score.is_finite()) {
-        return Err(Error::NotFinite { what: "the run".to_owned() });
-    }
-    let config = model.config();
-    let table = Table {
-        metric: numbers.by.metric().to_owned(),
-        quantity: Quantity::Value,
-        title: numbers.title,
-        unit: numbers.unit,
-        baseline: what.clone(),
-        basis: numbers.basis,
-        axes: vec![sweep::layer_axis("L", 0..config.n_layers), sweep::head_axis(config.n_heads)],
-        values: numbers.scores.into_iter().map(Some).collect(),
-        spread: vec![],
-    };
-    let case = &experiment.cases(model)?[0];
-    Ok(Results {
-        prompts: vec![sweep::report(model, case, None, &[], &[])],
-        tables: vec![table],
-        notes: vec![what],
-        runs: numbers.runs,
-        runs_wanted: numbers.runs,
-        ..Default::default()
-    })
+    /// In words.
+    what: String,
 }

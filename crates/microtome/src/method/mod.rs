@@ -18,6 +18,7 @@ pub mod head_scores;
 pub mod importance;
 pub mod logit_lens;
 pub(crate) mod measure;
+pub mod pairs;
 pub mod patch;
 pub(crate) mod strongest_pairs;
 pub(crate) mod sweep;

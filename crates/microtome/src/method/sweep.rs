@@ -160,11 +160,11 @@ impl Swept {
         Results { prompts, tables, notes, runs, runs_wanted, ..Default::default() }
     }
 
-    fn values(&self, metric: usize, cell: usize) -> Option<Vec<f64>> {
+    pub(crate) fn values(&self, metric: usize, cell: usize) -> Option<Vec<f64>> {
         self.cells.iter().map(|cells| cells[cell].as_ref().map(|reading| reading.values[metric])).collect()
     }
 
-    fn base_values(&self, metric: usize) -> Vec<f64> {
+    pub(crate) fn base_values(&self, metric: usize) -> Vec<f64> {
         self.bases.iter().map(|base| base.values[metric]).collect()
     }
 }
@@ -235,7 +235,7 @@ fn value_table(swept: &Swept, m: usize, captions: &Captions, bootstrap: &Bootstr
 }
 
 /// A number per cell that is computed from the cell's values over prompts.
-trait Cell {
+pub(crate) trait Cell {
     /// The number over these prompts, `None` where it is not defined.
     fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64>;
     /// Its contribution by prompt, whose scatter gives the standard error.
@@ -243,7 +243,7 @@ trait Cell {
 }
 
 /// The mean of one number per prompt.
-struct Linear(Vec<f64>);
+pub(crate) struct Linear(pub Vec<f64>);
 
 impl Cell for Linear {
     fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64> {
@@ -299,13 +299,27 @@ fn table<C: Cell>(
     bootstrap: &Bootstrap,
     cell_of: impl Fn(Vec<f64>) -> C + Sync,
 ) -> Table {
-    let metric = swept.metrics[m];
     let n_cells = swept.cells.first().map_or(0, Vec::len);
+    let cell = |index: usize| swept.values(m, index).map(&cell_of);
+    table_of(swept, (m, quantity), captions, (title, baseline), bootstrap, (n_cells, &cell))
+}
+
+/// A table whose every cell is computed from readings of the sweep. `cell_of` gives the cell of an index below the
+/// number beside it, `None` where it is not finished or not defined.
+pub(crate) fn table_of<C: Cell>(
+    swept: &Swept,
+    (m, quantity): (usize, Quantity),
+    captions: &Captions,
+    (title, baseline): (String, String),
+    bootstrap: &Bootstrap,
+    (n_cells, cell_of): (usize, &(dyn Fn(usize) -> Option<C> + Sync)),
+) -> Table {
+    let metric = swept.metrics[m];
     let n_prompts = swept.bases.len();
     let cells: Vec<(Option<f64>, Option<Spread>)> = (0..n_cells)
         .into_par_iter()
         .map(|index| {
-            let Some(cell) = swept.values(m, index).map(&cell_of) else { return (None, None) };
+            let Some(cell) = cell_of(index) else { return (None, None) };
             let value = cell.over(&mut (0..n_prompts));
             let interval = || {
                 let of = |draw: &[u32]| cell.over(&mut draw.iter().map(|&i| i as usize));
@@ -392,7 +406,13 @@ fn metric_notes(experiment: &Experiment, swept: &Swept) -> Vec<String> {
         }
     }
     notes.extend(metrics.iter().map(|metric| format!("{}: {}", metric.name(), metric.describe())));
-    let finished = swept.bases.len();
+    notes.extend(prompts_note(swept.bases.len(), experiment));
+    notes
+}
+
+/// Over how many prompts means are taken, and how their intervals come about.
+pub(crate) fn prompts_note(finished: usize, experiment: &Experiment) -> Vec<String> {
+    let mut notes = Vec::new();
     if finished > 1 {
         let seed = experiment.seed;
         notes.push(format!(

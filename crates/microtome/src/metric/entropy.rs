@@ -1,6 +1,6 @@
 //! Entropy of the next-token distribution.
 
-use super::{Metric, Row};
+use super::{Better, Metric, Row};
 
 pub(super) struct Entropy;
 
@@ -16,6 +16,9 @@ impl Metric for Entropy {
     }
     fn describe(&self) -> &'static str {
         "-sum p ln p of the next-token distribution at the position read"
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         microtome_kernels::entropy(row.logits, row.log_z)

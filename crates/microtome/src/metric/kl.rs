@@ -1,6 +1,6 @@
 //! KL divergence from the unedited run, at one position.
 
-use super::{Compares, Metric, Row};
+use super::{Better, Compares, Metric, Row};
 
 pub(super) struct Kl;
 
@@ -35,6 +35,9 @@ impl Metric for Kl {
     }
     fn compares(&self) -> Compares {
         Compares::Original
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         divergence(row)

@@ -1,6 +1,6 @@
 //! KL divergence from the unedited run, averaged over positions.
 
-use super::{Compares, Metric, Over, Row, kl};
+use super::{Better, Compares, Metric, Over, Row, kl};
 
 pub(super) struct KlMean;
 
@@ -22,6 +22,9 @@ impl Metric for KlMean {
     }
     fn compares(&self) -> Compares {
         Compares::Original
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         kl::divergence(row)

@@ -1,6 +1,6 @@
 //! Cross-entropy of the prompt's own next tokens.
 
-use super::{Metric, Over, Row};
+use super::{Better, Metric, Over, Row};
 
 pub(super) struct Loss;
 
@@ -34,6 +34,9 @@ impl Metric for Loss {
     }
     fn over(&self) -> Over {
         Over::Predicting
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         surprise(row)

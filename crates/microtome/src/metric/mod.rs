@@ -66,6 +66,10 @@ pub trait Metric: Sync {
     fn compares(&self) -> Compares {
         Compares::Nothing
     }
+    /// Which way a prediction is better.
+    fn better(&self) -> Better {
+        Better::Higher
+    }
     /// The value at one position.
     fn row(&self, row: &Row) -> f64;
     /// The number, from the mean of [`Metric::row`] over the positions.
@@ -109,6 +113,15 @@ pub enum Compares {
     Nothing,
     /// It is a difference from the unedited run by itself.
     Original,
+}
+
+/// Which values of a metric speak for a better prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// High ones: a probability.
+    Higher,
+    /// Low ones: a loss, a distance from the unedited run.
+    Lower,
 }
 
 /// One position's logits, with all a metric may look at.

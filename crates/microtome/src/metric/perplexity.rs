@@ -1,6 +1,6 @@
 //! Perplexity of the prompt.
 
-use super::{Metric, Over, Row, loss};
+use super::{Better, Metric, Over, Row, loss};
 
 pub(super) struct Perplexity;
 
@@ -19,6 +19,9 @@ impl Metric for Perplexity {
     }
     fn over(&self) -> Over {
         Over::Predicting
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         loss::surprise(row)

@@ -1,6 +1,6 @@
 //! Rank of the answer.
 
-use super::{Metric, Needs, Row};
+use super::{Better, Metric, Needs, Row};
 
 pub(super) struct Rank;
 
@@ -19,6 +19,9 @@ impl Metric for Rank {
     }
     fn needs(&self) -> Needs {
         Needs::Answers
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         let best = row.answers.iter().map(|&id| row.logits[id as usize]).fold(f32::NEG_INFINITY, f32::max);

@@ -1,6 +1,6 @@
 //! Share of positions whose most probable token differs from the unedited run's.
 
-use super::{Compares, Metric, Over, Row, most_probable};
+use super::{Better, Compares, Metric, Over, Row, most_probable};
 
 pub(super) struct Top1Changed;
 
@@ -22,6 +22,9 @@ impl Metric for Top1Changed {
     }
     fn compares(&self) -> Compares {
         Compares::Original
+    }
+    fn better(&self) -> Better {
+        Better::Lower
     }
     fn row(&self, row: &Row) -> f64 {
         f64::from(most_probable(row.logits, 1) != most_probable(row.original, 1))

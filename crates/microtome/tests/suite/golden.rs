@@ -4,7 +4,7 @@ use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::{Per, Replacement};
 use microtome::method::generate::Generate;
 use microtome::method::gradient::{Of, metric_gradients};
-use microtome::method::importance::{Importance, Measure};
+use microtome::method::importance::{Importance, Measure, Parts};
 use microtome::method::logit_lens::LogitLens;
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::MetricId;
@@ -313,7 +313,8 @@ fn golden_importance_by_each_measure() {
             (Measure::AblationKl, "ablate/zero/kl_mean"),
         ];
         for (by, key) in keys {
-            let mut asked = experiment(&golden, Method::Importance(Importance { by }), 0, &[]);
+            let mut asked =
+                experiment(&golden, Method::Importance(Importance { by, of: Parts::Heads }), 0, &[]);
             asked.prompts[0].answers.clear();
             asked.prompts[0].wrong_answers.clear();
             let record = asked.run_quietly(&golden.model).unwrap();

@@ -18,7 +18,7 @@ use microtome::{
     Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Record, Text, TextModel, Watch,
 };
 
-fn toy() -> TextModel {
+pub fn toy() -> TextModel {
     let config = Config {
         n_layers: 3,
         n_heads: 4,
@@ -33,7 +33,7 @@ fn toy() -> TextModel {
     TextModel::from_model("toy", Model::new(config, weights, Processing::Folded).unwrap()).unwrap()
 }
 
-fn pair(shift: u32) -> Prompt {
+pub fn pair(shift: u32) -> Prompt {
     let ids = |step: u32| (0..7).map(|i| (i * step + shift) % 23).collect::<Vec<u32>>();
     Prompt {
         clean: Text::Ids(ids(5)),

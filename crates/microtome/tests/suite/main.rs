@@ -7,4 +7,5 @@ mod golden_attention;
 mod golden_data;
 mod head_circuits;
 mod laws;
+mod pairs;
 mod shakespeare;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use microtome::method::change::Replacement;
 use microtome::method::generate::{Generate, GeneratedToken};
-use microtome::method::importance::{Importance, Measure};
+use microtome::method::importance::{Importance, Measure, Parts};
 use microtome::method::logit_lens::LogitLens;
 use microtome::{Answer, Component, Method, Prompt, Quantity, Text};
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,8 @@ pub(crate) async fn surgery(
         ImportanceMethod::Rollback => Measure::OutputNorm,
         ImportanceMethod::Ablation => Measure::AblationKl,
     };
-    let importance = ask.record(prompt(), Method::Importance(Importance { by }), &[]).await?;
+    let importance =
+        ask.record(prompt(), Method::Importance(Importance { by, of: Parts::Heads }), &[]).await?;
     let table = importance.table(by.metric(), Quantity::Value).ok_or_else(no_text)?;
     let scores: Vec<f64> = table.values.iter().map(|value| value.unwrap_or_default()).collect();
     let n_heads = served.model.config().n_heads;

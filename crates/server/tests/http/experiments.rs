@@ -51,6 +51,9 @@ fn every_method_gives_over_http_what_the_library_gives() {
         plain(json!({"importance": {"by": "gradient"}})),
         plain(json!({"importance": {"by": "output_norm"}})),
         plain(json!({"importance": {"by": "ablation_kl"}})),
+        plain(json!({"importance": {"by": "gradient", "of": "mlps"}})),
+        question(json!({"pairs": {"among": ["L1H3", "L0H1", "m2"], "with": "zero", "at": "last"}})),
+        question(json!({"pairs": {"among": ["L1H3"], "against": ["L2H1", "L2H3"], "with": "uniform"}})),
         json!({"model": "demo", "prompts": [], "method": {"head_scores": {"sequences": 2}}}),
         plain(json!({"attention": {"weighting": "output", "head": "L1H2", "detectors": [
             {"target": "induction_head", "score": "tl_mul"}, {"target": {"back": {"offset": 2, "from": 4}}},

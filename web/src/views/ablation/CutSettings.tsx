@@ -20,6 +20,13 @@ export function CutSettings() {
   const { how } = workspace;
   return (
     <div class="settings">
+      <Segmented
+        label="Heads" showLabel value={workspace.sweep.value} onChange={(sweep) => change({ sweep })}
+        options={[
+          { value: "single", text: "One by one", title: "Every head cut by itself" },
+          { value: "pairs", text: "In pairs", title: "Every two heads cut together, and what that does beyond each alone" },
+        ]}
+      />
       <Segmented label="Measure" showLabel options={metricOptions(inputs)} value={metricShown(inputs, workspace.metric.value)} onChange={(metric) => change({ metric })} />
       <Segmented
         label="Cut with" showLabel value={how.value} onChange={(how) => change({ how })}
@@ -30,7 +37,7 @@ export function CutSettings() {
         label="At" showLabel value={workspace.at.value} onChange={(at) => change({ at })}
         options={[{ value: "all", text: "All positions" }, { value: "last", text: "Last" }]}
       />
-      <TargetInput field="clamp" label="Hold" placeholder="no token" hint="A token whose logit is set back to its unedited value before measuring" />
+      {workspace.sweep.value === "single" && <TargetInput field="clamp" label="Hold" placeholder="no token" hint="A token whose logit is set back to its unedited value before measuring" />}
     </div>
   );
 }

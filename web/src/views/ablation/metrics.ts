@@ -42,6 +42,9 @@ export function formatOf(table: Table): (value: number) => string {
   return table.quantity === "value" ? plain : signed;
 }
 
+/** Whether a metric's high values speak against the answer, so that its colours are turned. */
+export const turned = (metric: string): boolean => metric === "rank" || metric === "entropy" || metric === "kl";
+
 /** What the colours say, to stand before the table's own baseline. */
 export function reading(table: Table): string {
   switch (table.metric) {
