@@ -1,6 +1,7 @@
 // An experiment as a Rust program on the `microtome` library, typed to the last field.
 
 import type { Ablate, Answer, Experiment, Generate, HeadScores, Importance, LogitLens, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import { capital, components, float, indent, literal, option, struct, vec } from "./rustLiterals";
 
 export function rustFor(experiment: Experiment): string {
   const uses = new Uses();
@@ -201,42 +202,4 @@ function readingCode({ method }: Experiment): string[] {
     "    }",
     "}",
   ];
-}
-
-/** A struct literal on one line where it fits, else a field a line. */
-function struct(name: string, fields: [string, string][]): string {
-  const flat = `${name} { ${fields.map(([field, code]) => `${field}: ${code}`).join(", ")} }`;
-  if (flat.length <= 80 && !flat.includes("\n")) return flat;
-  return `${name} {\n${fields.map(([field, code]) => indent(`${field}: ${code},`)).join("\n")}\n}`;
-}
-
-function components(names: string[]): string {
-  return vec(names.map((name) => `${literal(name)}.parse()?`));
-}
-
-function vec(items: string[]): string {
-  return `vec![${items.join(", ")}]`;
-}
-
-function option(value: number | null | undefined): string {
-  return value == null ? "None" : `Some(${value})`;
-}
-
-function float(value: number): string {
-  return Number.isInteger(value) ? `${value}.0` : String(value);
-}
-
-function capital(word: string): string {
-  return word.charAt(0).toUpperCase() + word.slice(1);
-}
-
-function indent(code: string): string {
-  return code.replace(/^(?=.)/gm, "    ");
-}
-
-/** A string literal: everything invisible is escaped, other text stays as it is. */
-function literal(text: string): string {
-  const escaped = text.replace(/[\\"]/g, "\\$&").replace(/\n/g, "\\n").replace(/\r/g, "\\r").replace(/\t/g, "\\t");
-  const hidden = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
-  return `"${escaped.replace(hidden, (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`)}"`;
 }
