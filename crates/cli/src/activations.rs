@@ -52,7 +52,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let model = load(&args.model.model, args.model.prepare.processing())?;
+    let model = load(&args.model.model, args.model.prepare.preparation())?;
     let ask = AskArgs {
         target: args.target.clone(),
         foil: args.foil.clone(),

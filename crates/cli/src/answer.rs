@@ -26,7 +26,7 @@ pub fn answer_then(
 ) -> Result<ExitCode> {
     check_tables(experiment, output)?;
     check_files(output)?;
-    let model = load(&experiment.model, experiment.weights)?;
+    let model = load(&experiment.model, experiment.preparation())?;
     let record = progress::run(experiment, &model, output.memory)?;
     then(&model)?;
     show(&record, output)

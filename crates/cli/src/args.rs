@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use microtome::method::change::{Per, Replacement};
 use microtome::metric::MetricId;
 use microtome::model::demo::NAME as DEMO;
-use microtome::model::{LoadOptions, Positions, Processing};
+use microtome::model::{LoadOptions, Positions, Precision, Preparation, Processing};
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Text, TextModel};
 
 use crate::progress;
@@ -28,6 +28,10 @@ pub struct PrepareArgs {
     /// Weight processing: folded as in published GPT-2 results, or raw as in the file
     #[arg(long, value_enum, default_value_t = WeightsArg::Folded)]
     pub weights: WeightsArg,
+    /// What the numbers of the matrices are kept as: bf16 takes half the memory and rounds each to eight
+    /// significant bits, which changes results
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
     /// Do not prepend the BOS token to text
     #[arg(long)]
     pub no_bos: bool,
@@ -39,12 +43,33 @@ pub enum WeightsArg {
     Raw,
 }
 
-impl PrepareArgs {
-    pub fn processing(&self) -> Processing {
-        match self.weights {
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrecisionArg {
+    F32,
+    Bf16,
+}
+
+impl From<WeightsArg> for Processing {
+    fn from(arg: WeightsArg) -> Processing {
+        match arg {
             WeightsArg::Folded => Processing::Folded,
             WeightsArg::Raw => Processing::Raw,
         }
+    }
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Precision {
+        match arg {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+impl PrepareArgs {
+    pub fn preparation(&self) -> Preparation {
+        Preparation { processing: self.weights.into(), precision: self.precision.into() }
     }
 
     pub fn bos(&self) -> Bos {
@@ -53,9 +78,9 @@ impl PrepareArgs {
 }
 
 /// Loads a model, showing downloads.
-pub fn load(model: &str, processing: Processing) -> Result<TextModel> {
+pub fn load(model: &str, prepared: Preparation) -> Result<TextModel> {
     let mut bar = progress::Download::default();
-    Ok(TextModel::load(model, processing, &LoadOptions::default(), &mut bar)?)
+    Ok(TextModel::load(model, prepared, &LoadOptions::default(), &mut bar)?)
 }
 
 /// What follows a prompt, and what is measured.
@@ -123,9 +148,11 @@ impl AskArgs {
     }
 
     pub fn experiment(&self, model: &ModelArgs, prompts: Vec<Prompt>, method: Method) -> Result<Experiment> {
+        let Preparation { processing, precision } = model.prepare.preparation();
         Ok(Experiment {
             model: model.model.clone(),
-            weights: model.prepare.processing(),
+            weights: processing,
+            precision,
             bos: model.prepare.bos(),
             prompts,
             method,

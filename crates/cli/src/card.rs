@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Ok(Trained { config: config.clone(), record })
     };
     let runs = args.run.iter().zip(&args.config).map(trained).collect::<Result<Vec<_>>>()?;
-    let model = args::load(spec, args.model.prepare.processing())?;
+    let model = args::load(spec, args.model.prepare.preparation())?;
     let card = card::measure(&model, args.seed, args.prompts as usize)
         .with_context(|| format!("`{spec}` cannot be asked the corpus's tasks"))?;
     let text = card.to_markdown(&model, spec, &runs);

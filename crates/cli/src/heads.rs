@@ -40,9 +40,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let prepared = args.model.prepare.preparation();
     let experiment = Experiment {
         model: args.model.model.clone(),
-        weights: args.model.prepare.processing(),
+        weights: prepared.processing,
+        precision: prepared.precision,
         bos: args.model.prepare.bos(),
         prompts: vec![],
         method: Method::HeadScores(HeadScoring {

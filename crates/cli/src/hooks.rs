@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let model = load(&args.model.model, args.model.prepare.processing())?;
+    let model = load(&args.model.model, args.model.prepare.preparation())?;
     let mut out = format!("{:36} {:20} shape for n tokens\n", "hook", "site");
     for hook in Hook::matching(model.config(), &args.glob)? {
         let sizes = hook.shape(model.config(), 0);

@@ -4,21 +4,25 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use microtome::model::{LoadOptions, Processing, load};
-use microtome::{TextModel, check_processing};
+use microtome::model::{LoadOptions, Precision, Preparation, Processing, load};
+use microtome::{PrecisionCheck, TextModel, check_precision, check_processing};
 
+use crate::args::PrecisionArg;
 use crate::output::print;
 use crate::progress;
 
 /// Say what a model is: sizes, parameters, weights, tokenizer
 ///
 /// Also runs it with folded and with raw weights and checks that both give the same next-token
-/// probabilities.
+/// probabilities; with --precision bf16, says how far rounded weights change them.
 #[derive(clap::Args)]
 pub struct Args {
     /// demo (inside this program), a checkpoint file or directory, or a Hugging Face id
     #[arg(env = "MICROTOME_MODEL", default_value = microtome::model::demo::NAME)]
     model: String,
+    /// bf16: also say what rounding the matrices to it does to predictions
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -29,16 +33,26 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let options = LoadOptions::default();
     let loaded = load(&args.model, &options, &mut bar)?;
     let raw = TextModel::from_loaded(loaded.clone(), Processing::Raw)?;
-    let n_parameters = raw.n_parameters()?;
-    let folded = TextModel::from_loaded(loaded, Processing::Folded)?;
+    let n_parameters = raw.n_parameters();
+    let folded = TextModel::from_loaded(loaded.clone(), Processing::Folded)?;
     let check = check_processing(&raw, &folded)?;
+    let rounding: Option<PrecisionCheck> = match Precision::from(args.precision) {
+        Precision::F32 => None,
+        precision => {
+            let prepared = Preparation { processing: Processing::Folded, precision };
+            Some(check_precision(&folded, &TextModel::from_loaded(loaded, prepared)?)?)
+        }
+    };
     let about = raw.about();
     let config = raw.config();
     if args.json {
-        let value = serde_json::json!({
+        let mut value = serde_json::json!({
             "about": about, "config": config, "parameters": n_parameters, "bos": raw.bos(),
             "folded_against_raw": check,
         });
+        if let (Some(rounding), Some(fields)) = (rounding, value.as_object_mut()) {
+            fields.insert("bf16_against_f32".to_owned(), serde_json::to_value(rounding)?);
+        }
         print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
     } else {
         let mut out = String::new();
@@ -87,6 +101,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 check.largest_difference, check.n_tokens
             ),
         );
+        if let Some(PrecisionCheck {
+            largest_logit_difference,
+            largest_difference,
+            mean_kl_nats,
+            largest_kl_nats,
+            top1_changed,
+            n_tokens,
+        }) = rounding
+        {
+            line(
+                "bf16",
+                format!(
+                    "over {n_tokens} tokens logits differ from f32's by at most {largest_logit_difference:.1e}, \
+                     probabilities by {largest_difference:.1e}; KL {mean_kl_nats:.1e} nats on average, \
+                     {largest_kl_nats:.1e} at most; the most probable token is another at {top1_changed}"
+                ),
+            );
+        }
         print(&out)?;
     }
     Ok(if check.agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -10,6 +10,7 @@ use clap::Args;
 use microtome::method::generate::Comparison;
 use microtome::method::logit_lens::LensReadings;
 use microtome::method::pairs::Backup;
+use microtome::model::Precision;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
@@ -274,8 +275,12 @@ fn indented(text: &str) -> String {
 pub fn model_line(record: &Record) -> String {
     let model = &record.model;
     let config = &model.config;
+    let precision = match model.precision {
+        Precision::F32 => String::new(),
+        Precision::Bf16 => format!(" {}", model.precision.name()),
+    };
     format!(
-        "{} · {} layers x {} heads, {} wide · {} weights · BOS {}",
+        "{} · {} layers x {} heads, {} wide · {}{precision} weights · BOS {}",
         model.about.short_name(),
         config.n_layers,
         config.n_heads,

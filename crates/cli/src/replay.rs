@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let text = std::fs::read_to_string(&args.record).with_context(|| format!("cannot read `{name}`"))?;
     let old: Record = serde_json::from_str(&text).with_context(|| format!("`{name}` is no record"))?;
     let spec = args.model.as_ref().unwrap_or(&old.experiment.model);
-    let model = load(spec, old.experiment.weights)?;
+    let model = load(spec, old.experiment.preparation())?;
     let new = progress::run(&old.experiment, &model, None)?;
     if !new.is_complete() {
         eprintln!(

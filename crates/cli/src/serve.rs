@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use microtome::model::Processing;
+use microtome::model::Preparation;
 use microtome_server::{App, Guard, Models, Served, Settings};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{WeightsArg, load};
+use crate::args::{PrecisionArg, WeightsArg, load};
 
 /// Open the workbench: the web page and the REST server behind it
 #[derive(clap::Args)]
@@ -35,6 +35,10 @@ pub struct Args {
     /// Weight processing: folded as in published GPT-2 results, or raw as in the file
     #[arg(long, value_enum, default_value_t = WeightsArg::Folded)]
     weights: WeightsArg,
+    /// What the numbers of the matrices are kept as: bf16 takes half the memory and rounds each to eight
+    /// significant bits, which changes results
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
     /// Address to listen on; any but loopback needs --token
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -188,12 +192,9 @@ fn settings(args: &Args) -> Result<Settings> {
 }
 
 fn models(args: &Args) -> Result<Models> {
-    let processing = match args.weights {
-        WeightsArg::Folded => Processing::Folded,
-        WeightsArg::Raw => Processing::Raw,
-    };
+    let prepared = Preparation { processing: args.weights.into(), precision: args.precision.into() };
     let served =
-        |id: &String| -> Result<Served> { Ok(Served { id: id.clone(), model: load(id, processing)? }) };
+        |id: &String| -> Result<Served> { Ok(Served { id: id.clone(), model: load(id, prepared)? }) };
     let [first, others @ ..] = &args.model[..] else { bail!("no model to serve; name one with --model") };
     others.iter().try_fold(Models::new(served(first)?), |models, id| Ok(models.and(served(id)?)))
 }

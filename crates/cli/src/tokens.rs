@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let model = load(&args.model.model, args.model.prepare.processing())?;
+    let model = load(&args.model.model, args.model.prepare.preparation())?;
     let ask = AskArgs { target: vec![], foil: vec![], ids: args.ids, metric: vec![], read_at: None, seed: 0 };
     let tokens = model.tokens(&ask.text(&args.text)?, args.model.prepare.bos())?;
     if args.json {

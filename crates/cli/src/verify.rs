@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let model = load(&args.model, Processing::Folded)?;
+    let model = load(&args.model, Processing::Folded.into())?;
     let never = AtomicBool::new(false);
     let mut watch =
         Watch { cancel: &never, progress: &mut |_, _| {}, partial: None, memory_budget: DEFAULT_BUDGET };

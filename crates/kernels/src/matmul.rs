@@ -68,6 +68,22 @@ impl<'a> Matrix<'a> {
         self.data[row * self.row_stride + column * self.column_stride]
     }
 
+    /// Whether the values of a row stand side by side.
+    pub(crate) fn neighbours_in_row(&self) -> bool {
+        self.column_stride == 1 || self.columns <= 1
+    }
+
+    /// Whether the values of a column stand side by side.
+    pub(crate) fn neighbours_in_column(&self) -> bool {
+        self.row_stride == 1 || self.rows <= 1
+    }
+
+    /// A row whose values stand side by side.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        debug_assert!(self.neighbours_in_row());
+        &self.data[row * self.row_stride..][..self.columns]
+    }
+
     fn strided(&self) -> Strided<f32> {
         let (row_stride, column_stride) = (self.row_stride, self.column_stride);
         Strided { from: self.data.as_ptr(), row_stride, column_stride }

@@ -10,6 +10,7 @@
 //! than the product.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use half::bf16;
@@ -49,13 +50,24 @@ pub(crate) struct Aligned<E> {
     kind: std::marker::PhantomData<E>,
 }
 
-#[derive(Clone)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
 impl<E: Element> Aligned<E> {
-    fn zeros(len: usize) -> Aligned<E> {
-        let lines = vec![Line([0; 64]); (len * size_of::<E>()).div_ceil(64)];
+    /// Numbers that `fill` is the first to write, and whose memory it is the first to touch.
+    ///
+    /// # Safety
+    /// `fill` writes all of them.
+    unsafe fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<E>])) -> Aligned<E> {
+        let n_lines = (len * size_of::<E>()).div_ceil(64);
+        let mut lines: Vec<Line> = Vec::with_capacity(n_lines);
+        if let Some(last) = lines.spare_capacity_mut()[..n_lines].last_mut() {
+            last.write(Line([0; 64])); // where the numbers may end inside it
+        }
+        // SAFETY: the lines have room for `len` numbers from their aligned beginning; nothing is said of what they hold.
+        fill(unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) });
+        // SAFETY: the caller's promise; what follows the numbers in the last line was written before.
+        unsafe { lines.set_len(n_lines) };
         Aligned { lines, len, kind: std::marker::PhantomData }
     }
 
@@ -63,11 +75,6 @@ impl<E: Element> Aligned<E> {
         // SAFETY: the lines hold at least `len` numbers from their aligned beginning, and any bytes are a
         // number of the two kinds there are.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [E] {
-        // SAFETY: as above, and any number of the two kinds is as good as its bytes.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }
 
@@ -157,24 +164,95 @@ impl PackedMatrix {
 fn pack<E: Element>(matrix: Matrix, width: usize) -> Aligned<E> {
     let (rows, columns) = matrix.shape();
     let panel_len = rows * width;
-    let mut packed = Aligned::zeros(columns.div_ceil(width) * panel_len);
-    if packed.len == 0 {
-        return packed;
-    }
     let panels_at_once = COLUMNS / width;
-    packed.as_mut_slice().par_chunks_mut(panels_at_once * panel_len).enumerate().for_each(
-        |(task, panels)| {
+    let fill = |packed: &mut [MaybeUninit<E>]| {
+        if packed.is_empty() {
+            return;
+        }
+        packed.par_chunks_mut(panels_at_once * panel_len).enumerate().for_each(|(task, panels)| {
             let first = task * panels_at_once * width;
-            for row in 0..rows {
-                for (panel, values) in panels.chunks_exact_mut(panel_len).enumerate() {
-                    let first = first + panel * width;
-                    let line = &mut values[row * width..][..width];
-                    for (x, column) in line.iter_mut().zip(first..columns) {
-                        *x = E::of(matrix.at(row, column));
+            match (matrix.neighbours_in_row(), matrix.neighbours_in_column()) {
+                (true, _) => pack_rows(matrix, first, width, panels),
+                (_, true) => pack_columns(matrix, first, width, panels),
+                _ => {
+                    for (at, x) in panels.iter_mut().enumerate() {
+                        let (panel, row) = (at / panel_len, at % panel_len / width);
+                        let column = first + panel * width + at % width;
+                        x.write(if column < columns { E::of(matrix.at(row, column)) } else { E::ZERO });
                     }
                 }
             }
-        },
-    );
-    packed
+        });
+    };
+    // SAFETY: whole panels are cut into pieces, in each of which every number of every row is written, as
+    // padding where the matrix has no column.
+    unsafe { Aligned::filled(columns.div_ceil(width) * panel_len, fill) }
+}
+
+/// Writes panels from column `first` on, where a row's values are neighbours.
+fn pack_rows<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mut [MaybeUninit<E>]) {
+    let (rows, columns) = matrix.shape();
+    let panel_len = rows * width;
+    for row in 0..rows {
+        let mut rest = &matrix.row(row)[first..columns.min(first + panels.len() / rows)];
+        for panel in panels.chunks_exact_mut(panel_len) {
+            let (here, after) = rest.split_at(width.min(rest.len()));
+            let (values, padding) = panel[row * width..][..width].split_at_mut(here.len());
+            for (x, value) in values.iter_mut().zip(here) {
+                x.write(E::of(*value));
+            }
+            padding.fill(MaybeUninit::new(E::ZERO));
+            rest = after;
+        }
+    }
+}
+
+/// Writes panels from column `first` on, where a column's values are neighbours: sixteen rows at a time, so that
+/// each cache line of the matrix is used up while it is near.
+fn pack_columns<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mut [MaybeUninit<E>]) {
+    /// Rows taken at a time: a cache line of f32.
+    const ROWS: usize = 16;
+    let (rows, columns) = matrix.shape();
+    let turned = matrix.transposed();
+    for (panel, values) in panels.chunks_exact_mut(rows * width).enumerate() {
+        let first = first + panel * width;
+        let n_columns = width.min(columns - first);
+        if n_columns < width {
+            values.fill(MaybeUninit::new(E::ZERO));
+        }
+        for (block, values) in values.chunks_mut(ROWS * width).enumerate() {
+            for column in 0..n_columns {
+                let from = &turned.row(first + column)[block * ROWS..];
+                for (line, x) in values.chunks_exact_mut(width).zip(from) {
+                    line[column].write(E::of(*x));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{for_each_instruction_set, noise};
+
+    #[test]
+    fn a_matrix_unpacks_to_itself_whatever_its_strides() {
+        for_each_instruction_set(|set| {
+            for (rows, columns) in [(1, 1), (3, 50), (16, 16), (17, 401), (40, 193), (5, 0), (0, 5)] {
+                let values = noise(2 * (rows + 1) * (columns + 1), 1);
+                let layouts = [(columns, 1), (columns + 1, 1), (1, rows), (1, rows + 1), (2 * columns, 2), (2, 2 * rows)];
+                for strides in layouts {
+                    let matrix = Matrix::new(&values, (rows, columns), strides);
+                    let at = |i: usize| matrix.at(i / columns, i % columns);
+                    let expected: Vec<f32> = (0..rows * columns).map(at).collect();
+                    let packed = PackedMatrix::new(matrix, Precision::F32);
+                    assert_eq!(packed.columns(0..columns), expected, "{set} {rows} {columns} {strides:?}");
+                    let rounded: Vec<f32> = expected.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+                    let packed = PackedMatrix::new(matrix, Precision::Bf16);
+                    assert_eq!(packed.columns(0..columns), rounded, "{set} {rows} {columns} {strides:?}");
+                }
+            }
+        });
+    }
 }

@@ -12,7 +12,7 @@ use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::MetricId;
 use microtome::model::{
     Activation, Change, Config, Edit, Lane, LaneEvent, LaneOptions, LaneRun, MlpConfig, Model, NormConfig,
-    Positions, Processing, RunOptions, Site, Weights,
+    Positions, Precision, Processing, RunOptions, Site, Weights,
 };
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
 
@@ -82,6 +82,7 @@ fn experiment(method: Method, len: usize) -> Experiment {
     Experiment {
         model: String::new(),
         weights: Processing::Raw,
+        precision: Precision::F32,
         bos: Bos::Omit,
         prompts: vec![prompt(len)],
         method,

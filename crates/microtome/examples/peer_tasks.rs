@@ -95,7 +95,7 @@ impl Request {
             |at| Method::Ablate(Ablate { clamp: None, targets: Targets::Heads, with: Replacement::Zero, at });
         let patch = |site, by, at| Method::Patch(Patch { site, by, direction: Direction::Denoise, at });
         let sweep = |method, metrics, quantity| -> Outcome<Found> {
-            Ok(Found::Tables(self.experiment(method, metrics)?.run_quietly(model)?, metrics, quantity))
+            Ok(Found::Tables(self.experiment(model, method, metrics)?.run_quietly(model)?, metrics, quantity))
         };
         match self.task.as_str() {
             "zero_all" => sweep(zero(Positions::All), &METRICS, Quantity::Change),
@@ -111,7 +111,7 @@ impl Request {
             "lens" => {
                 let method = Method::LogitLens(LogitLens { cut: vec![], with: Replacement::Zero });
                 // One cheap metric: without any, all that the prompt allows are measured.
-                Ok(Found::Lens(self.experiment(method, &["logit"])?.run_quietly(model)?))
+                Ok(Found::Lens(self.experiment(model, method, &["logit"])?.run_quietly(model)?))
             }
             "cache" => {
                 let options = RunOptions { reads: cached_hooks(model), ..Default::default() };
@@ -122,7 +122,7 @@ impl Request {
         }
     }
 
-    fn experiment(&self, method: Method, metrics: &[&str]) -> Outcome<Experiment> {
+    fn experiment(&self, model: &TextModel, method: Method, metrics: &[&str]) -> Outcome<Experiment> {
         let prompt = Prompt {
             clean: Text::Ids(self.clean.clone()),
             corrupt: Some(Text::Ids(self.corrupt.clone())),
@@ -132,6 +132,7 @@ impl Request {
         Ok(Experiment {
             model: String::new(),
             weights: Processing::Raw,
+            precision: model.model().precision(),
             bos: Bos::Omit,
             prompts: vec![prompt],
             method,

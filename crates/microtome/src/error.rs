@@ -167,6 +167,17 @@ pub enum Error {
         /// The other.
         second: String,
     },
+    /// An experiment asks for weights of another precision.
+    #[error(
+        "the experiment asks for {asked} weights, the model has {given} ones; load it with the precision asked for \
+         (`--precision {asked}`), or say `precision: {given}`"
+    )]
+    PrecisionDiffers {
+        /// As the experiment says.
+        asked: &'static str,
+        /// As the model has them.
+        given: &'static str,
+    },
     /// Something an experiment says and its method has no use for.
     #[error("{method} has no use for {what}; leave it out")]
     Unused {

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use microtome_model::{Config, Processing};
+use microtome_model::{Config, Precision, Preparation, Processing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -40,6 +40,9 @@ pub struct Experiment {
     /// How the weights are processed.
     #[serde(default)]
     pub weights: Processing,
+    /// How the numbers of its matrices are kept; f32 where left out.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Whether BOS is prepended to text.
     #[serde(default)]
     pub bos: Bos,
@@ -178,6 +181,11 @@ pub enum TextStream {
 }
 
 impl Experiment {
+    /// How the model must be prepared.
+    pub fn preparation(&self) -> Preparation {
+        Preparation { processing: self.weights, precision: self.precision }
+    }
+
     /// Runs the experiment on a model already loaded.
     ///
     /// # Errors
@@ -214,6 +222,10 @@ impl Experiment {
         let (asked, given) = (self.weights.name(), model.model().processing().name());
         if asked != given {
             return Err(Error::WeightsDiffer { asked, given });
+        }
+        let (asked, given) = (self.precision.name(), model.model().precision().name());
+        if asked != given {
+            return Err(Error::PrecisionDiffers { asked, given });
         }
         match &self.method {
             Method::Measure => measure::run(self, model, watch),

@@ -11,7 +11,7 @@
 //! ```
 //! use microtome::method::ablate::{Ablate, Targets};
 //! use microtome::method::change::Replacement;
-//! use microtome::model::{Activation, Config, MlpConfig, Model, NormConfig, Positions, Processing, Weights};
+//! use microtome::model::{Activation, Config, MlpConfig, Model, NormConfig, Positions, Precision, Processing, Weights};
 //! use microtome::{Answer, Bos, Experiment, Method, Prompt, Quantity, Text, TextModel};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,6 +26,7 @@
 //! let experiment = Experiment {
 //!     model: "toy".into(),
 //!     weights: Processing::Folded,
+//!     precision: Precision::F32,
 //!     bos: Bos::Omit,
 //!     prompts: vec![Prompt {
 //!         clean: Text::Ids(vec![3, 14, 15, 9, 26]),
@@ -64,7 +65,7 @@ mod stats;
 mod text_model;
 pub mod whole_file;
 
-pub use check::{ProcessingCheck, check_processing};
+pub use check::{PrecisionCheck, ProcessingCheck, check_precision, check_processing};
 pub use component::Component;
 pub use error::{Error, Result};
 pub use experiment::{DEFAULT_BUDGET, Experiment, Method, Partial, Prompt, TextStream, Watch};

@@ -84,6 +84,7 @@ fn experiment(model: &TextModel, prompts: Vec<Prompt>, method: Method, metric: &
     Ok(Experiment {
         model: model.about().model.clone(),
         weights: model.model().processing(),
+        precision: model.model().precision(),
         bos: Bos::Prepend,
         prompts,
         method,

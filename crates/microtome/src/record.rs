@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use microtome_model::{Config, Processing};
+use microtome_model::{Config, Precision, Processing};
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Experiment, Method};
@@ -39,6 +39,9 @@ pub struct ModelReport {
     pub about: About,
     /// How its weights were processed.
     pub weights: Processing,
+    /// How the numbers of its matrices were kept; f32 where left out.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Its sizes.
     pub config: Config,
     /// What stands in front of text.
@@ -236,6 +239,7 @@ impl Record {
             model: ModelReport {
                 about: model.about().clone(),
                 weights: model.model().processing(),
+                precision: model.model().precision(),
                 config: model.config().clone(),
                 bos,
             },

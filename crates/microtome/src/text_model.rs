@@ -1,9 +1,8 @@
 //! A model together with its vocabulary: text in, tokens with readable labels out.
 
-use std::sync::OnceLock;
-
 use microtome_model::{
-    Config, DownloadProgress, LoadOptions, Loaded, Model, Precision, Processing, Tokenizer, load, weight_hash,
+    Config, DownloadProgress, LoadOptions, Loaded, LoadedModel, Model, Preparation, Tokenizer, load_model,
+    weight_hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -93,29 +92,38 @@ pub struct TextModel {
     tokenizer: Option<Tokenizer>,
     bos: Option<u32>,
     about: About,
-    n_parameters: OnceLock<usize>,
+    n_parameters: usize,
 }
 
 impl TextModel {
     /// Loads a model from a path or a Hugging Face id.
     ///
     /// # Errors
-    /// [`Error::Model`]: what [`load()`] says.
+    /// [`Error::Model`]: what [`load_model`] says.
     pub fn load(
         spec: &str,
-        processing: Processing,
+        prepared: impl Into<Preparation>,
         options: &LoadOptions,
         progress: &mut dyn DownloadProgress,
     ) -> Result<TextModel> {
-        TextModel::from_loaded(load(spec, options, progress)?, processing)
+        Ok(TextModel::from_ready(load_model(spec, prepared.into(), options, progress)?))
     }
 
     /// The same, from what was loaded already.
     ///
     /// # Errors
     /// [`Error::Model`] where a tensor does not fit the configuration.
-    pub fn from_loaded(loaded: Loaded, processing: Processing) -> Result<TextModel> {
+    pub fn from_loaded(loaded: Loaded, prepared: impl Into<Preparation>) -> Result<TextModel> {
+        let Preparation { processing, precision } = prepared.into();
         let Loaded { config, weights, tokenizer, bos, source, assumptions, weight_hash } = loaded;
+        let n_parameters = weights.n_parameters()?;
+        let model = Model::new(config, weights, processing)?.packed(precision)?;
+        let ready = LoadedModel { model, n_parameters, tokenizer, bos, source, assumptions, weight_hash };
+        Ok(TextModel::from_ready(ready))
+    }
+
+    fn from_ready(loaded: LoadedModel) -> TextModel {
+        let LoadedModel { model, n_parameters, tokenizer, bos, source, assumptions, weight_hash } = loaded;
         let about = About {
             model: source.spec,
             family: source.family.to_owned(),
@@ -125,8 +133,7 @@ impl TextModel {
             assumptions,
             files: source.files.iter().map(|file| file.display().to_string()).collect(),
         };
-        let model = Model::new(config, weights, processing)?.packed(Precision::F32)?;
-        Ok(TextModel { model, tokenizer, bos, about, n_parameters: OnceLock::new() })
+        TextModel { model, tokenizer, bos, about, n_parameters }
     }
 
     /// A model made in memory, which takes token ids. It keeps the weights it has now. Its fingerprint is that of its weights as they are,
@@ -135,29 +142,26 @@ impl TextModel {
     /// # Errors
     /// [`Error::Model`] where the weights cannot be hashed.
     pub fn from_model(name: &str, model: Model) -> Result<TextModel> {
+        let weights = model.weights().unpacked()?;
         let about = About {
             model: name.to_owned(),
             family: "memory".to_owned(),
             dtype: format!("{:?}", model.weights().embed.dtype()),
-            weight_hash: weight_hash(model.config(), &model.weights().unpacked()?)?,
+            weight_hash: weight_hash(model.config(), &weights)?,
             tokenizer: "none: takes token ids".to_owned(),
             assumptions: vec![],
             files: vec![],
         };
-        let model = model.packed(Precision::F32)?;
-        Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters: OnceLock::new() })
+        let (n_parameters, precision) = (weights.n_parameters()?, model.precision());
+        drop(weights);
+        let model = model.packed(precision)?;
+        Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters })
     }
 
-    /// How many numbers the weights hold: [`Weights::n_parameters`](microtome_model::Weights::n_parameters).
-    ///
-    /// # Errors
-    /// [`Error::Model`] where the tensors cannot be compared.
-    pub fn n_parameters(&self) -> Result<usize> {
-        if let Some(&count) = self.n_parameters.get() {
-            return Ok(count);
-        }
-        let count = self.model.weights().n_parameters()?;
-        Ok(*self.n_parameters.get_or_init(|| count))
+    /// How many numbers its weights hold as they came, before processing:
+    /// [`Weights::n_parameters`](microtome_model::Weights::n_parameters).
+    pub fn n_parameters(&self) -> usize {
+        self.n_parameters
     }
 
     /// The same model reading text through a vocabulary.

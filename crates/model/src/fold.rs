@@ -16,40 +16,53 @@ use rayon::prelude::*;
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::weights::{Affine, Linear, Weights};
+use crate::weights::{Affine, BlockWeights, Ends, Linear, Weights};
 
 /// The processed weights.
-pub(crate) fn fold(config: &Config, mut weights: Weights) -> Result<Weights> {
-    let has_norm = config.norm.is_some();
-    for block in &mut weights.blocks {
-        if has_norm {
-            block.qkv = fold_norm(&block.qkv, block.ln1.take().as_ref())?;
-            if let Some(mlp) = &mut block.mlp {
-                mlp.input = fold_norm(&mlp.input, block.ln2.take().as_ref())?;
-            }
+pub(crate) fn fold(config: &Config, weights: Weights) -> Result<Weights> {
+    let (ends, blocks) = weights.into_parts();
+    let blocks = blocks.into_iter().map(|block| fold_block(config, block)).collect::<Result<_>>()?;
+    let Ends { embed, pos_embed, ln_final, unembed } = ends;
+    let unembed = fold_unembed(config, unembed, ln_final.as_ref())?;
+    let [embed, pos_embed] = [embed, pos_embed].map(|embed| fold_embed(config, embed));
+    let ln_final = ln_final.filter(|_| config.norm.is_none());
+    let ends = Ends { embed: embed?, pos_embed: pos_embed?, ln_final, unembed };
+    Ok(Weights::of(ends, blocks))
+}
+
+/// An embedding, processed.
+pub(crate) fn fold_embed(config: &Config, embed: Tensor) -> Result<Tensor> {
+    match config.norm {
+        Some(_) => center_last(&embed),
+        None => Ok(embed),
+    }
+}
+
+/// The unembedding, processed, with the LayerNorm before it.
+pub(crate) fn fold_unembed(config: &Config, unembed: Linear, norm: Option<&Affine>) -> Result<Linear> {
+    match config.norm {
+        Some(_) => center_writing(&fold_norm(&unembed, norm)?),
+        None => center_writing(&unembed),
+    }
+}
+
+/// A block, processed.
+pub(crate) fn fold_block(config: &Config, mut block: BlockWeights) -> Result<BlockWeights> {
+    if config.norm.is_some() {
+        block.qkv = fold_norm(&block.qkv, block.ln1.take().as_ref())?;
+        block.out = center_writing(&block.out)?;
+        if let Some(mlp) = &mut block.mlp {
+            mlp.input = fold_norm(&mlp.input, block.ln2.take().as_ref())?;
+            mlp.output = center_writing(&mlp.output)?;
         }
     }
-    if has_norm {
-        weights.unembed = fold_norm(&weights.unembed, weights.ln_final.take().as_ref())?;
-        weights.embed = center_last(&weights.embed)?;
-        weights.pos_embed = center_last(&weights.pos_embed)?;
-        for block in &mut weights.blocks {
-            block.out = center_writing(&block.out)?;
-            if let Some(mlp) = &mut block.mlp {
-                mlp.output = center_writing(&mlp.output)?;
-            }
-        }
-    }
-    weights.unembed = center_writing(&weights.unembed)?;
     let width = config.d_attn();
-    for block in &mut weights.blocks {
-        let value_bias = block.qkv.b.narrow(0, 2 * width, width)?;
-        let constant = value_bias.unsqueeze(0)?.matmul(&block.out.w)?.squeeze(0)?; // [d_model]
-        block.out.b = (&block.out.b + constant)?;
-        let zero = value_bias.zeros_like()?;
-        block.qkv.b = Tensor::cat(&[&block.qkv.b.narrow(0, 0, 2 * width)?, &zero], 0)?;
-    }
-    Ok(weights)
+    let value_bias = block.qkv.b.narrow(0, 2 * width, width)?;
+    let constant = value_bias.unsqueeze(0)?.matmul(&block.out.w)?.squeeze(0)?; // [d_model]
+    block.out.b = (&block.out.b + constant)?;
+    let zero = value_bias.zeros_like()?;
+    block.qkv.b = Tensor::cat(&[&block.qkv.b.narrow(0, 0, 2 * width)?, &zero], 0)?;
+    Ok(block)
 }
 
 /// Step 1 for one linear map.

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Tensor;
-use microtome_kernels::{PackedMatrix, Precision};
+use candle_core::{DType, Tensor};
+use microtome_kernels as kernels;
+use microtome_kernels::PackedMatrix;
 
 use crate::error::Result;
+use crate::model::Precision;
 use crate::ops;
 use crate::weights::Linear;
 
@@ -28,14 +30,24 @@ pub struct PackedLinear {
 }
 
 impl LinearMap {
-    /// Packs a map that lies on the CPU as f32; leaves any other as it is.
+    /// Packs a map that lies on the CPU as f32; any other stays where it is, its matrix rounded if asked.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) where the tensor's numbers cannot be read.
     pub(crate) fn pack(map: Linear, precision: Precision) -> Result<LinearMap> {
         if !ops::has_kernels(&map.w) {
-            return Ok(LinearMap::Plain(map));
+            return Ok(LinearMap::Plain(match precision {
+                Precision::F32 => map,
+                Precision::Bf16 => {
+                    let w = map.w.to_dtype(DType::BF16)?.to_dtype(map.w.dtype())?;
+                    Linear { w, b: map.b }
+                }
+            }));
         }
+        let precision = match precision {
+            Precision::F32 => kernels::Precision::F32,
+            Precision::Bf16 => kernels::Precision::Bf16,
+        };
         let w = ops::packed_matrix(&map.w, precision)?;
         Ok(LinearMap::Packed(Arc::new(PackedLinear { w, b: map.b.detach().contiguous()? })))
     }

@@ -13,8 +13,10 @@ use crate::archive::TensorArchive;
 use crate::config::{Activation, Config};
 use crate::demo;
 use crate::error::{Error, Result};
-use crate::family::{Model, Settings, gpt2, nanogpt, tl};
+use crate::family::{self, Opened, Settings, gpt2, nanogpt, tl};
 use crate::hub::{DownloadProgress, Hub, HubSettings};
+use crate::model::{Model, Preparation};
+use crate::prepare::{Prepared, prepare};
 use crate::tokenizer::Tokenizer;
 use crate::weight_hash::weight_hash;
 use crate::weights::Weights;
@@ -35,6 +37,25 @@ pub struct Loaded {
     /// What the files leave open and this crate decided, one sentence each.
     pub assumptions: Vec<String>,
     /// Fingerprint of the weights: [`weight_hash`].
+    pub weight_hash: String,
+}
+
+/// A model ready to run, with everything known about where it came from.
+#[derive(Debug, Clone)]
+pub struct LoadedModel {
+    /// The model, its weights packed for this processor.
+    pub model: Model,
+    /// How many numbers its weights hold as they were read: [`Weights::n_parameters`].
+    pub n_parameters: usize,
+    /// The vocabulary; `None` for a model that takes token ids only.
+    pub tokenizer: Option<Tokenizer>,
+    /// The token the model expects in front of a text, if it has one.
+    pub bos: Option<u32>,
+    /// What was read.
+    pub source: Source,
+    /// What the files leave open and this crate decided, one sentence each.
+    pub assumptions: Vec<String>,
+    /// Fingerprint of the weights as they were read: [`weight_hash`].
     pub weight_hash: String,
 }
 
@@ -69,47 +90,119 @@ impl Default for LoadOptions {
     }
 }
 
-/// Loads the model that `spec` names.
+/// Loads the weights of the model that `spec` names.
 ///
 /// # Errors
 /// [`Error::SpecNotFound`] if it is neither a file nor a possible model id; [`Error::NoModel`] for a
 /// directory without one; [`Error::Hub`] if it cannot be fetched; the errors of
 /// [`TensorArchive::open`], of the families and of [`Tokenizer`].
 pub fn load(spec: &str, options: &LoadOptions, progress: &mut dyn DownloadProgress) -> Result<Loaded> {
-    if spec == demo::NAME {
-        return load_demo(options);
+    with_checkpoint(spec, options, progress, |Checkpoint { opened, vocabulary, source }| {
+        let family::Model { config, weights, mut assumptions } = opened.whole()?;
+        let (tokenizer, assumed) = vocabulary.read(&config, source.family)?;
+        assumptions.extend(assumed);
+        let bos = tokenizer.as_ref().and_then(Tokenizer::bos);
+        let weight_hash = weight_hash(&config, &weights)?;
+        Ok(Loaded { config, weights, tokenizer, bos, source, assumptions, weight_hash })
+    })
+}
+
+/// Loads the model that `spec` names, ready to run. Beside the model no more of its weights is held at a time than
+/// one block, and what lies outside the blocks.
+///
+/// # Errors
+/// As [`load()`].
+pub fn load_model(
+    spec: &str,
+    prepared: Preparation,
+    options: &LoadOptions,
+    progress: &mut dyn DownloadProgress,
+) -> Result<LoadedModel> {
+    with_checkpoint(spec, options, progress, |Checkpoint { opened, vocabulary, source }| {
+        let (config, mut assumptions) = (opened.config.clone(), opened.assumptions.clone());
+        let (prepared, read) =
+            rayon::join(|| prepare(opened, prepared), || vocabulary.read(&config, source.family));
+        let Prepared { model, n_parameters, weight_hash } = prepared?;
+        let (tokenizer, assumed) = read?;
+        assumptions.extend(assumed);
+        let bos = tokenizer.as_ref().and_then(Tokenizer::bos);
+        Ok(LoadedModel { model, n_parameters, tokenizer, bos, source, assumptions, weight_hash })
+    })
+}
+
+/// A checkpoint before its weights are read.
+struct Checkpoint<'a> {
+    opened: Opened<'a>,
+    vocabulary: Vocabulary<'a>,
+    source: Source,
+}
+
+/// Where a model's vocabulary is looked for.
+enum Vocabulary<'a> {
+    Embedded,
+    Files { files: &'a Files, archive: &'a TensorArchive },
+}
+
+impl Vocabulary<'_> {
+    /// The tokenizer, and what was assumed to have it.
+    fn read(&self, config: &Config, family: &str) -> Result<(Option<Tokenizer>, Vec<String>)> {
+        let mut assumptions = vec![];
+        let tokenizer = match self {
+            Vocabulary::Embedded => {
+                Some(Tokenizer::parse_json(demo::TOKENIZER.path(), demo::TOKENIZER.bytes)?)
+            }
+            Vocabulary::Files { files, archive } => {
+                let tokenizer = tokenizer_for(&files.dir, archive, family, config, &mut assumptions)?;
+                check_tokenizer(tokenizer.as_ref(), config, files)?;
+                tokenizer
+            }
+        };
+        Ok((tokenizer, assumptions))
     }
+}
+
+/// Finds what `spec` names, opens it, and has it read.
+fn with_checkpoint<T>(
+    spec: &str,
+    options: &LoadOptions,
+    progress: &mut dyn DownloadProgress,
+    read: impl FnOnce(Checkpoint) -> Result<T>,
+) -> Result<T> {
     let path = Path::new(spec);
-    if path.is_dir() {
-        return load_files(spec, &files_in(path)?, options);
-    }
-    if path.exists() {
-        return load_files(spec, &files_beside(path), options);
-    }
-    if looks_like_path(spec) {
+    let files = if spec == demo::NAME {
+        let archive = TensorArchive::embedded(demo::WEIGHTS.path(), demo::WEIGHTS.bytes)?;
+        let settings = Settings::parse(demo::CONFIG.path(), demo::CONFIG.bytes)?;
+        let opened = gpt2::open(&archive, &settings, options.dtype)?;
+        let source = source(spec, &archive, opened.blocks.family());
+        return read(Checkpoint { opened, vocabulary: Vocabulary::Embedded, source });
+    } else if path.is_dir() {
+        files_in(path)?
+    } else if path.exists() {
+        files_beside(path)
+    } else if looks_like_path(spec) {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         return Err(Error::SpecNotFound {
             spec: spec.to_owned(),
             tried: vec![absolute.display().to_string()],
         });
-    }
-    let snapshot = Hub::new(options.hub.clone()).snapshot(spec, progress)?;
-    load_files(spec, &files_in(&snapshot)?, options)
+    } else {
+        files_in(&Hub::new(options.hub.clone()).snapshot(spec, progress)?)?
+    };
+    let archive = TensorArchive::open(&files.weights)?;
+    let settings = files.config.as_deref().map(Settings::read).transpose()?;
+    let opened = open_family(&archive, settings.as_ref(), options)?;
+    let source = source(spec, &archive, opened.blocks.family());
+    let vocabulary = Vocabulary::Files { files: &files, archive: &archive };
+    read(Checkpoint { opened, vocabulary, source })
 }
 
-fn load_demo(options: &LoadOptions) -> Result<Loaded> {
-    let archive = TensorArchive::embedded(demo::WEIGHTS.path(), demo::WEIGHTS.bytes)?;
-    let settings = Settings::parse(demo::CONFIG.path(), demo::CONFIG.bytes)?;
-    let tokenizer = Tokenizer::parse_json(demo::TOKENIZER.path(), demo::TOKENIZER.bytes)?;
-    let Model { config, weights, assumptions } = gpt2::load(&archive, &settings, options.dtype)?;
-    let source = Source {
-        family: gpt2::NAME,
-        spec: demo::NAME.to_owned(),
+fn source(spec: &str, archive: &TensorArchive, family: &'static str) -> Source {
+    Source {
+        family,
+        spec: spec.to_owned(),
         files: archive.files().to_vec(),
-        dtype: stored_dtype(&archive),
-    };
-    let (bos, weight_hash) = (tokenizer.bos(), weight_hash(&config, &weights)?);
-    Ok(Loaded { config, weights, tokenizer: Some(tokenizer), bos, source, assumptions, weight_hash })
+        dtype: stored_dtype(archive),
+    }
 }
 
 /// The files one model is read from.
@@ -177,45 +270,27 @@ fn files_beside(weights: &Path) -> Files {
     Files { weights: weights.to_owned(), config, dir }
 }
 
-fn load_files(spec: &str, files: &Files, options: &LoadOptions) -> Result<Loaded> {
-    let archive = TensorArchive::open(&files.weights)?;
-    let settings = files.config.as_deref().map(Settings::read).transpose()?;
-    let (family, model) = read_family(&archive, settings.as_ref(), options)?;
-    let Model { config, weights, mut assumptions } = model;
-    let tokenizer = tokenizer_for(&files.dir, &archive, family, &config, &mut assumptions)?;
-    check_tokenizer(tokenizer.as_ref(), &config, files)?;
-    let bos = tokenizer.as_ref().and_then(Tokenizer::bos);
-    let source = Source {
-        family,
-        spec: spec.to_owned(),
-        files: archive.files().to_vec(),
-        dtype: stored_dtype(&archive),
-    };
-    let weight_hash = weight_hash(&config, &weights)?;
-    Ok(Loaded { config, weights, tokenizer, bos, source, assumptions, weight_hash })
-}
-
-fn read_family(
-    archive: &TensorArchive,
+fn open_family<'a>(
+    archive: &'a TensorArchive,
     settings: Option<&Settings>,
     options: &LoadOptions,
-) -> Result<(&'static str, Model)> {
+) -> Result<Opened<'a>> {
     if nanogpt::recognises(archive) {
-        return Ok((nanogpt::NAME, nanogpt::load(archive, options.activation, options.dtype)?));
+        return nanogpt::open(archive, options.activation, options.dtype);
     }
     if tl::recognises(archive) {
         let usable = settings.filter(|s| tl::recognises_settings(s));
-        let mut model = tl::load(archive, usable, options.activation, options.dtype)?;
+        let mut opened = tl::open(archive, usable, options.activation, options.dtype)?;
         if let (Some(other), None) = (settings, usable) {
             let name = other.path().file_name().unwrap_or_default().to_string_lossy();
-            model.assumptions.push(format!(
+            opened.assumptions.push(format!(
                 "`{name}` beside the weights was not used: it has no HookedTransformerConfig keys"
             ));
         }
-        return Ok((tl::NAME, model));
+        return Ok(opened);
     }
     if let Some(settings) = settings {
-        return Ok((gpt2::NAME, gpt2::load(archive, settings, options.dtype)?));
+        return gpt2::open(archive, settings, options.dtype);
     }
     if gpt2::recognises(archive) {
         return Err(Error::NoModel {
@@ -235,7 +310,7 @@ fn read_family(
 fn tokenizer_for(
     dir: &Path,
     archive: &TensorArchive,
-    family: &'static str,
+    family: &str,
     config: &Config,
     assumptions: &mut Vec<String>,
 ) -> Result<Option<Tokenizer>> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use microtome_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -35,12 +34,59 @@ impl Processing {
     }
 }
 
+/// How the numbers of the matrices are kept; every result says which.
+///
+/// Embeddings, biases and LayerNorm's gains are f32 in any case, and so are all sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Each number of a processed matrix rounded to bf16, eight significant bits: half the memory, and other
+    /// numbers in every result.
+    Bf16,
+}
+
+impl Precision {
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// Whether it is the one that rounds nothing, and so goes without saying.
+    pub fn is_f32(&self) -> bool {
+        *self == Precision::F32
+    }
+}
+
+/// How weights are prepared for use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Preparation {
+    /// What is done to them first.
+    pub processing: Processing,
+    /// How the result is kept.
+    pub precision: Precision,
+}
+
+impl From<Processing> for Preparation {
+    /// Processed so, and kept as f32.
+    fn from(processing: Processing) -> Preparation {
+        Preparation { processing, precision: Precision::F32 }
+    }
+}
+
 /// A transformer ready to run.
 #[derive(Debug, Clone)]
 pub struct Model {
     config: Config,
     weights: Weights<LinearMap>,
     processing: Processing,
+    precision: Precision,
 }
 
 impl Model {
@@ -55,21 +101,29 @@ impl Model {
             Processing::Raw => weights,
         };
         let weights = weights.with_maps(|map| Ok(LinearMap::Plain(map)))?;
-        Ok(Model { config, weights, processing })
+        Ok(Model { config, weights, processing, precision: Precision::F32 })
+    }
+
+    /// A model of weights processed and packed already.
+    pub(crate) fn of_packed(config: Config, weights: Weights<LinearMap>, prepared: Preparation) -> Model {
+        let Preparation { processing, precision } = prepared;
+        Model { config, weights, processing, precision }
     }
 
     /// The same model with its weights packed for this processor, where they lie on the CPU as f32; any other
-    /// stays as it is. Passes are faster and give the same bits, unless the weights are rounded to bf16; the
-    /// weights can no longer change.
+    /// stays where it is, rounded if asked. Passes are faster and give the same bits, unless the weights are
+    /// rounded to bf16, which cannot be undone; the weights can no longer change.
     ///
     /// # Errors
     /// [`Error::Tensor`] where the weights cannot be read.
     pub fn packed(self, precision: Precision) -> Result<Model> {
-        let pack = |map| match map {
+        let precision = if self.precision == Precision::Bf16 { Precision::Bf16 } else { precision };
+        let pack = |map: LinearMap| match map {
             LinearMap::Plain(map) => LinearMap::pack(map, precision),
-            packed => Ok(packed),
+            LinearMap::Packed(_) if self.precision == precision => Ok(map),
+            LinearMap::Packed(_) => LinearMap::pack(map.unpacked()?, precision),
         };
-        Ok(Model { weights: self.weights.with_maps(pack)?, ..self })
+        Ok(Model { weights: self.weights.with_maps(pack)?, precision, ..self })
     }
 
     /// Sizes and choices.
@@ -85,6 +139,11 @@ impl Model {
     /// How the weights were processed.
     pub fn processing(&self) -> Processing {
         self.processing
+    }
+
+    /// How the numbers of its matrices are kept.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Checks that a prompt can be run.

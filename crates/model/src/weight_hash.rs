@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::config::Config;
 use crate::error::Result;
 use crate::run::with_rows;
-use crate::weights::{Affine, Linear, Weights};
+use crate::weights::{Affine, BlockWeights, Ends, Linear, Weights};
 
 /// Hexadecimal fingerprint of the weights.
 ///
@@ -27,19 +27,36 @@ use crate::weights::{Affine, Linear, Weights};
 /// [`Error::Tensor`](crate::error::Error::Tensor) if the tensors do not have the shapes `config`
 /// gives them.
 pub fn weight_hash(config: &Config, weights: &Weights) -> Result<String> {
-    let tensors = canonical_tensors(config, weights)?;
-    let digests: Vec<blake3::Hash> =
-        tensors.par_iter().map(|(_, tensor)| digest(tensor)).collect::<Result<_>>()?;
+    Ok(hash_of(&digests(&canonical_tensors(config, weights)?)?))
+}
+
+/// What the fingerprint takes of one tensor.
+pub(crate) struct TensorDigest {
+    name: String,
+    dims: Vec<usize>,
+    digest: blake3::Hash,
+}
+
+/// The digests of tensors, in their order.
+pub(crate) fn digests(tensors: &[(String, Tensor)]) -> Result<Vec<TensorDigest>> {
+    let of = |(name, tensor): &(String, Tensor)| -> Result<TensorDigest> {
+        Ok(TensorDigest { name: name.clone(), dims: tensor.dims().to_vec(), digest: digest(tensor)? })
+    };
+    tensors.par_iter().map(of).collect()
+}
+
+/// The fingerprint of all tensors in forward order.
+pub(crate) fn hash_of<'a>(digests: impl IntoIterator<Item = &'a TensorDigest>) -> String {
     let mut hasher = blake3::Hasher::new();
-    for ((name, tensor), digest) in tensors.iter().zip(&digests) {
+    for TensorDigest { name, dims, digest } in digests {
         hasher.update(name.as_bytes()).update(&[0]);
-        hasher.update(&(tensor.rank() as u64).to_le_bytes());
-        for &size in tensor.dims() {
+        hasher.update(&(dims.len() as u64).to_le_bytes());
+        for &size in dims {
             hasher.update(&(size as u64).to_le_bytes());
         }
         hasher.update(digest.as_bytes());
     }
-    Ok(hasher.finalize().to_hex().to_string())
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Every tensor under its TransformerLens name and in its TransformerLens shape.
@@ -48,32 +65,53 @@ pub fn weight_hash(config: &Config, weights: &Weights) -> Result<String> {
 /// [`Error::Tensor`](crate::error::Error::Tensor) if the tensors do not have the shapes `config`
 /// gives them.
 pub fn canonical_tensors(config: &Config, weights: &Weights) -> Result<Vec<(String, Tensor)>> {
-    let mut list = vec![
-        ("embed.W_E".to_owned(), weights.embed.clone()),
-        ("pos_embed.W_pos".to_owned(), weights.pos_embed.clone()),
-    ];
+    let ends = weights.ends();
+    let mut list = tensors_before(&ends);
     for (layer, block) in weights.blocks.iter().enumerate() {
-        let mut push = |name: &str, tensor| list.push((format!("blocks.{layer}.{name}"), tensor));
-        push_affine(&mut push, "ln1", block.ln1.as_ref());
-        push_qkv(&mut push, config, &block.qkv)?;
-        push("attn.W_O", block.out.w.reshape((config.n_heads, config.d_head, config.d_model))?);
-        push("attn.b_O", block.out.b.clone());
-        push_affine(&mut push, "ln2", block.ln2.as_ref());
-        if let Some(mlp) = &block.mlp {
-            push("mlp.W_in", mlp.input.w.clone());
-            push("mlp.b_in", mlp.input.b.clone());
-            push("mlp.W_out", mlp.output.w.clone());
-            push("mlp.b_out", mlp.output.b.clone());
-        }
+        list.extend(tensors_of_block(config, layer, block)?);
     }
-    push_affine(
-        &mut |name, tensor| list.push((name.to_owned(), tensor)),
-        "ln_final",
-        weights.ln_final.as_ref(),
-    );
-    list.push(("unembed.W_U".to_owned(), weights.unembed.w.clone()));
-    list.push(("unembed.b_U".to_owned(), weights.unembed.b.clone()));
+    list.extend(tensors_after(&ends));
     Ok(list)
+}
+
+/// Those that come before the blocks.
+pub(crate) fn tensors_before(ends: &Ends) -> Vec<(String, Tensor)> {
+    vec![
+        ("embed.W_E".to_owned(), ends.embed.clone()),
+        ("pos_embed.W_pos".to_owned(), ends.pos_embed.clone()),
+    ]
+}
+
+/// Those of a block.
+pub(crate) fn tensors_of_block(
+    config: &Config,
+    layer: usize,
+    block: &BlockWeights,
+) -> Result<Vec<(String, Tensor)>> {
+    let mut list = Vec::new();
+    let mut push = |name: &str, tensor| list.push((format!("blocks.{layer}.{name}"), tensor));
+    push_affine(&mut push, "ln1", block.ln1.as_ref());
+    push_qkv(&mut push, config, &block.qkv)?;
+    push("attn.W_O", block.out.w.reshape((config.n_heads, config.d_head, config.d_model))?);
+    push("attn.b_O", block.out.b.clone());
+    push_affine(&mut push, "ln2", block.ln2.as_ref());
+    if let Some(mlp) = &block.mlp {
+        push("mlp.W_in", mlp.input.w.clone());
+        push("mlp.b_in", mlp.input.b.clone());
+        push("mlp.W_out", mlp.output.w.clone());
+        push("mlp.b_out", mlp.output.b.clone());
+    }
+    Ok(list)
+}
+
+/// Those that come after the blocks.
+pub(crate) fn tensors_after(ends: &Ends) -> Vec<(String, Tensor)> {
+    let mut list = Vec::new();
+    let mut push = |name: &str, tensor| list.push((name.to_owned(), tensor));
+    push_affine(&mut push, "ln_final", ends.ln_final.as_ref());
+    push("unembed.W_U", ends.unembed.w.clone());
+    push("unembed.b_U", ends.unembed.b.clone());
+    list
 }
 
 fn push_affine(push: &mut dyn FnMut(&str, Tensor), name: &str, affine: Option<&Affine>) {
@@ -96,7 +134,7 @@ fn push_qkv(push: &mut dyn FnMut(&str, Tensor), config: &Config, qkv: &Linear) -
 }
 
 /// Values turned into bytes at a time.
-const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 16;
 
 /// Rows of a turned matrix brought into order at a time.
 const TURNED_ROWS: usize = 32;
@@ -145,8 +183,10 @@ impl Digest {
 
     fn add(&mut self, values: &[f32]) {
         for piece in values.chunks(PIECE) {
-            self.bytes.clear();
-            self.bytes.extend(piece.iter().flat_map(|x| x.to_le_bytes()));
+            self.bytes.resize(4 * piece.len(), 0);
+            for (bytes, x) in self.bytes.as_chunks_mut::<4>().0.iter_mut().zip(piece) {
+                *bytes = x.to_le_bytes();
+            }
             self.hasher.update_rayon(&self.bytes);
         }
     }

@@ -26,6 +26,15 @@ pub struct Weights<M = Linear> {
     pub unembed: M,
 }
 
+/// The tensors outside the blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends<M = Linear> {
+    pub embed: Tensor,
+    pub pos_embed: Tensor,
+    pub ln_final: Option<Affine>,
+    pub unembed: M,
+}
+
 /// The tensors of one block.
 #[derive(Debug, Clone)]
 pub struct BlockWeights<M = Linear> {
@@ -68,23 +77,40 @@ pub struct Affine {
     pub b: Tensor,
 }
 
+impl<M> BlockWeights<M> {
+    /// The same with every linear map made into another form of it.
+    ///
+    /// # Errors
+    /// What `form` returns.
+    pub(crate) fn with_maps<N>(self, mut form: impl FnMut(M) -> Result<N>) -> Result<BlockWeights<N>> {
+        let BlockWeights { ln1, qkv, out, ln2, mlp } = self;
+        let (qkv, out) = (form(qkv)?, form(out)?);
+        let mlp = match mlp {
+            Some(mlp) => Some(MlpWeights { input: form(mlp.input)?, output: form(mlp.output)? }),
+            None => None,
+        };
+        Ok(BlockWeights { ln1, qkv, out, ln2, mlp })
+    }
+}
+
 impl<M> Weights<M> {
+    pub(crate) fn of(ends: Ends<M>, blocks: Vec<BlockWeights<M>>) -> Weights<M> {
+        let Ends { embed, pos_embed, ln_final, unembed } = ends;
+        Weights { embed, pos_embed, blocks, ln_final, unembed }
+    }
+
+    pub(crate) fn into_parts(self) -> (Ends<M>, Vec<BlockWeights<M>>) {
+        let Weights { embed, pos_embed, blocks, ln_final, unembed } = self;
+        (Ends { embed, pos_embed, ln_final, unembed }, blocks)
+    }
+
     /// The same with every linear map made into another form of it.
     ///
     /// # Errors
     /// What `form` returns.
     pub(crate) fn with_maps<N>(self, mut form: impl FnMut(M) -> Result<N>) -> Result<Weights<N>> {
-        let mut block = |block: BlockWeights<M>| -> Result<BlockWeights<N>> {
-            let BlockWeights { ln1, qkv, out, ln2, mlp } = block;
-            let (qkv, out) = (form(qkv)?, form(out)?);
-            let mlp = match mlp {
-                Some(mlp) => Some(MlpWeights { input: form(mlp.input)?, output: form(mlp.output)? }),
-                None => None,
-            };
-            Ok(BlockWeights { ln1, qkv, out, ln2, mlp })
-        };
         let Weights { embed, pos_embed, blocks, ln_final, unembed } = self;
-        let blocks = blocks.into_iter().map(&mut block).collect::<Result<_>>()?;
+        let blocks = blocks.into_iter().map(|block| block.with_maps(&mut form)).collect::<Result<_>>()?;
         Ok(Weights { embed, pos_embed, blocks, ln_final, unembed: form(unembed)? })
     }
 }
@@ -97,43 +123,6 @@ impl Weights<LinearMap> {
     pub fn unpacked(&self) -> Result<Weights> {
         self.clone().with_maps(|map| map.unpacked())
     }
-
-    /// How many numbers the weights hold. An unembedding tied to the embedding counts once, and biases
-    /// that are all 0 (absent in the file) not at all.
-    ///
-    /// # Errors
-    /// [`Error::Tensor`] where the tensors cannot be compared.
-    pub fn n_parameters(&self) -> Result<usize> {
-        let of =
-            |w: usize, b: &Tensor| -> Result<usize> { Ok(w + if is_zero(b)? { 0 } else { b.elem_count() }) };
-        let linear = |map: &LinearMap| of(map.d_in() * map.d_out(), map.bias());
-        let affine = |norm: &Option<Affine>| norm.as_ref().map_or(Ok(0), |n| of(n.w.elem_count(), &n.b));
-        let mut count = self.embed.elem_count() + self.pos_embed.elem_count() + affine(&self.ln_final)?;
-        for block in &self.blocks {
-            count += linear(&block.qkv)? + linear(&block.out)? + affine(&block.ln1)? + affine(&block.ln2)?;
-            if let Some(mlp) = &block.mlp {
-                count += linear(&mlp.input)? + linear(&mlp.output)?;
-            }
-        }
-        let unembed = linear(&self.unembed)?;
-        let tied = if self.is_tied()? { self.unembed.d_in() * self.unembed.d_out() } else { 0 };
-        Ok(count + unembed - tied)
-    }
-
-    /// Whether the unembedding is the embedding, looked at some columns at a time, so that little is unpacked.
-    fn is_tied(&self) -> Result<bool> {
-        const COLUMNS: usize = 1024;
-        let d_vocab = self.unembed.d_out();
-        for first in (0..d_vocab).step_by(COLUMNS) {
-            let count = COLUMNS.min(d_vocab - first);
-            let difference =
-                (self.embed.narrow(0, first, count)?.t()? - self.unembed.columns(first..first + count)?)?;
-            if !is_zero(&difference)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
 
 impl Weights {
@@ -142,35 +131,34 @@ impl Weights {
     /// # Errors
     /// [`Error::WeightShape`] naming the first tensor that does not fit.
     pub fn check(&self, config: &Config) -> Result<()> {
-        let Config { n_layers, d_model, d_vocab, n_ctx, .. } = *config;
-        let width = config.d_attn();
-        shape("embed.W_E", &self.embed, &[d_vocab, d_model])?;
-        shape("pos_embed.W_pos", &self.pos_embed, &[n_ctx, d_model])?;
-        if self.blocks.len() != n_layers {
-            let (expected, found) = (vec![n_layers], vec![self.blocks.len()]);
+        if self.blocks.len() != config.n_layers {
+            let (expected, found) = (vec![config.n_layers], vec![self.blocks.len()]);
             return Err(Error::WeightShape { name: "blocks".into(), expected, found });
         }
         for (layer, block) in self.blocks.iter().enumerate() {
-            let name = |part: &str| format!("blocks.{layer}.{part}");
-            linear(&name("attn.W_QKV"), &block.qkv, d_model, 3 * width)?;
-            linear(&name("attn.W_O"), &block.out, width, d_model)?;
-            affine(&name("ln1"), block.ln1.as_ref(), d_model)?;
-            affine(&name("ln2"), block.ln2.as_ref(), d_model)?;
-            match (&block.mlp, config.mlp) {
-                (Some(mlp), Some(sizes)) => {
-                    linear(&name("mlp.W_in"), &mlp.input, d_model, sizes.d_mlp)?;
-                    linear(&name("mlp.W_out"), &mlp.output, sizes.d_mlp, d_model)?;
-                }
-                (None, None) => {}
-                (mlp, _) => {
-                    let found = vec![usize::from(mlp.is_some())];
-                    let expected = vec![usize::from(mlp.is_none())];
-                    return Err(Error::WeightShape { name: name("mlp"), expected, found });
-                }
-            }
+            block.check(config, layer)?;
         }
-        affine("ln_final", self.ln_final.as_ref(), d_model)?;
-        linear("unembed.W_U", &self.unembed, d_model, d_vocab)
+        self.ends().check(config)
+    }
+
+    /// What lies outside the blocks.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends {
+            embed: self.embed.clone(),
+            pos_embed: self.pos_embed.clone(),
+            ln_final: self.ln_final.clone(),
+            unembed: self.unembed.clone(),
+        }
+    }
+
+    /// How many numbers these tensors hold. An unembedding tied to the embedding counts once, and biases
+    /// that are all 0 (absent in the file) not at all.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the tensors cannot be compared.
+    pub fn n_parameters(&self) -> Result<usize> {
+        let blocks = self.blocks.iter().map(BlockWeights::n_parameters);
+        Ok(self.ends().n_parameters()? + blocks.sum::<Result<usize>>()?)
     }
 
     /// The same weights in another float type.
@@ -206,6 +194,97 @@ impl Weights {
             unembed: linear(&self.unembed)?,
         })
     }
+}
+
+=======
+impl Ends {
+    /// As [`Weights::check`].
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let Config { d_model, d_vocab, n_ctx, .. } = *config;
+        shape("embed.W_E", &self.embed, &[d_vocab, d_model])?;
+        shape("pos_embed.W_pos", &self.pos_embed, &[n_ctx, d_model])?;
+        affine("ln_final", self.ln_final.as_ref(), d_model)?;
+        linear("unembed.W_U", &self.unembed, d_model, d_vocab)
+    }
+
+    /// As [`Weights::n_parameters`].
+    pub fn n_parameters(&self) -> Result<usize> {
+        let count = self.embed.elem_count() + self.pos_embed.elem_count();
+        let tied = is_turned(&self.embed, &self.unembed.w)?;
+        let unembed = numbers_of(&self.unembed)? - if tied { self.unembed.w.elem_count() } else { 0 };
+        Ok(count + numbers_of_norm(self.ln_final.as_ref())? + unembed)
+    }
+}
+
+impl BlockWeights {
+    /// As [`Weights::check`].
+    pub(crate) fn check(&self, config: &Config, layer: usize) -> Result<()> {
+        let (d_model, width) = (config.d_model, config.d_attn());
+        let name = |part: &str| format!("blocks.{layer}.{part}");
+        linear(&name("attn.W_QKV"), &self.qkv, d_model, 3 * width)?;
+        linear(&name("attn.W_O"), &self.out, width, d_model)?;
+        affine(&name("ln1"), self.ln1.as_ref(), d_model)?;
+        affine(&name("ln2"), self.ln2.as_ref(), d_model)?;
+        match (&self.mlp, config.mlp) {
+            (Some(mlp), Some(sizes)) => {
+                linear(&name("mlp.W_in"), &mlp.input, d_model, sizes.d_mlp)?;
+                linear(&name("mlp.W_out"), &mlp.output, sizes.d_mlp, d_model)
+            }
+            (None, None) => Ok(()),
+            (mlp, _) => {
+                let found = vec![usize::from(mlp.is_some())];
+                let expected = vec![usize::from(mlp.is_none())];
+                Err(Error::WeightShape { name: name("mlp"), expected, found })
+            }
+        }
+    }
+
+    /// As [`Weights::n_parameters`].
+    pub(crate) fn n_parameters(&self) -> Result<usize> {
+        let mut count = numbers_of(&self.qkv)? + numbers_of(&self.out)?;
+        count += numbers_of_norm(self.ln1.as_ref())? + numbers_of_norm(self.ln2.as_ref())?;
+        if let Some(mlp) = &self.mlp {
+            count += numbers_of(&mlp.input)? + numbers_of(&mlp.output)?;
+        }
+        Ok(count)
+    }
+}
+
+fn numbers_of(map: &Linear) -> Result<usize> {
+    let bias = if is_zero(&map.b)? { 0 } else { map.b.elem_count() };
+    Ok(map.w.elem_count() + bias)
+}
+
+fn numbers_of_norm(norm: Option<&Affine>) -> Result<usize> {
+    let Some(norm) = norm else { return Ok(0) };
+    Ok(norm.w.elem_count() + if is_zero(&norm.b)? { 0 } else { norm.b.elem_count() })
+}
+
+/// Whether one matrix is the other with its axes exchanged. A view of the same numbers costs no look at them.
+fn is_turned(a: &Tensor, b: &Tensor) -> Result<bool> {
+    let turned = b.t()?;
+    if a.dims() != turned.dims() {
+        return Ok(false);
+    }
+    {
+        let ((a_storage, a_layout), (b_storage, b_layout)) =
+            (a.storage_and_layout(), turned.storage_and_layout());
+        let same_layout = a_layout.stride() == b_layout.stride()
+            && a_layout.start_offset() == b_layout.start_offset();
+        if same_layout && std::ptr::eq(&raw const *a_storage, &raw const *b_storage) {
+            return Ok(true);
+        }
+    }
+    // What differs mostly differs in the first rows.
+    const ROWS: usize = 1024;
+    let n_rows = a.dim(0)?;
+    for first in (0..n_rows).step_by(ROWS) {
+        let count = ROWS.min(n_rows - first);
+        if !is_zero(&(a.narrow(0, first, count)? - turned.narrow(0, first, count)?)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(crate) fn is_zero(x: &Tensor) -> Result<bool> {

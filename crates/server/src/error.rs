@@ -116,7 +116,7 @@ fn kind(error: &microtome::Error) -> &'static str {
         E::NotAHead { .. } | E::BadComponent { .. } | E::NoSuchComponent { .. } => "no_such_component",
         E::PromptTooLong { .. } => "prompt_too_long",
         E::NotFinite { .. } => "not_finite",
-        E::WeightsDiffer { .. } => "weights_differ",
+        E::WeightsDiffer { .. } | E::PrecisionDiffers { .. } => "weights_differ",
         E::StoppedEarly => "stopped",
         E::Plot(_) | E::Tensor(_) => "internal",
         _ => "invalid",

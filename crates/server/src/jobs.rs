@@ -445,6 +445,7 @@ fn fingerprint(question: &[u8], served: &Served) -> String {
     hash.update(question);
     hash.update(served.model.about().weight_hash.as_bytes());
     hash.update(served.model.model().processing().name().as_bytes());
+    hash.update(served.model.model().precision().name().as_bytes());
     hash.finalize().to_hex()[..32].to_owned()
 }
 

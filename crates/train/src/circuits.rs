@@ -213,6 +213,7 @@ fn facts(model: &TextModel, seed: u64, n: usize) -> Result<(Vec<(Component, f64)
         let experiment = Experiment {
             model: model.about().model.clone(),
             weights: model.model().processing(),
+            precision: model.model().precision(),
             bos: Bos::Prepend,
             prompts: prompts.clone(),
             method: Method::Ablate(Ablate {

@@ -3,7 +3,7 @@
 
 use microtome::method::change::Replacement;
 use microtome::method::generate::Generate;
-use microtome::model::Processing;
+use microtome::model::{Precision, Processing};
 use microtome::{Bos, Experiment, Method, Prompt, Text, TextModel};
 
 use crate::config::SampleConfig;
@@ -19,6 +19,7 @@ pub(crate) fn sample(model: &TextModel, sample: &SampleConfig, seed: u64) -> Res
     let experiment = Experiment {
         model: model.about().model.clone(),
         weights: Processing::Raw,
+        precision: Precision::F32,
         bos: Bos::Prepend,
         prompts: vec![Prompt {
             clean: Text::Text(sample.prompt.clone()),

@@ -28,6 +28,7 @@ export type Weighting = Schemas["Weighting"];
 export type Replacement = Schemas["Replacement"];
 export type Positions = Schemas["Positions"];
 export type Weights = Schemas["Processing"];
+export type Precision = Schemas["Precision"];
 export type Bos = Schemas["Bos"];
 
 // An answer.

@@ -837,6 +837,8 @@ export interface components {
             model: string;
             /** @description How the weights are processed. */
             weights?: components["schemas"]["Processing"];
+            /** @description How the numbers of its matrices are kept; f32 where left out. */
+            precision?: components["schemas"]["Precision"];
             /** @description Whether BOS is prepended to text. */
             bos?: components["schemas"]["Bos"];
             /** @description The prompts asked about. */
@@ -1153,6 +1155,8 @@ export interface components {
             config: components["schemas"]["Config"];
             /** @description How its weights were processed; experiments must ask for the same. */
             weights: components["schemas"]["Processing"];
+            /** @description How the numbers of its matrices are kept; experiments must ask for the same. */
+            precision: components["schemas"]["Precision"];
             n_parameters: number;
             bos?: null | components["schemas"]["TokenLabel"];
             /** @description Where it runs. */
@@ -1183,6 +1187,8 @@ export interface components {
             about: components["schemas"]["About"];
             /** @description How its weights were processed. */
             weights: components["schemas"]["Processing"];
+            /** @description How the numbers of its matrices were kept; f32 where left out. */
+            precision?: components["schemas"]["Precision"];
             /** @description Its sizes. */
             config: components["schemas"]["Config"];
             /** @description What stands in front of text. */
@@ -1345,6 +1351,13 @@ export interface components {
             /** @description Exactly these. */
             at: number[];
         };
+        /**
+         * @description How the numbers of the matrices are kept; every result says which.
+         *
+         *     Embeddings, biases and LayerNorm's gains are f32 in any case, and so are all sums.
+         * @enum {string}
+         */
+        Precision: "f32" | "bf16";
         /**
          * @description How weights are processed before use; every result says which.
          * @enum {string}

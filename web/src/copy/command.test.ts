@@ -17,10 +17,10 @@ test("a sweep of heads needs no flag but the target", () => {
 
 test("every field of an ablation becomes its flag", () => {
   const method: Method = { ablate: { targets: { together: ["L0H1", "m2"] }, with: "zero_pattern", at: { from: 3 } } };
-  const rest: Partial<Experiment> = { metrics: ["prob", "kl"], read_at: 2, seed: 7, weights: "raw", bos: "omit" };
+  const rest: Partial<Experiment> = { metrics: ["prob", "kl"], read_at: 2, seed: 7, weights: "raw", precision: "bf16", bos: "omit" };
   expect(commandFor(ask(method, rest))).toBe(
     "microtome ablate -m demo 'The cat sat on' -t ' the' --heads L0H1,m2 --with zero-pattern --at 3.. \\\n"
-    + "  --metric prob,kl --read-at 2 --seed 7 --weights raw --no-bos",
+    + "  --metric prob,kl --read-at 2 --seed 7 --weights raw --precision bf16 --no-bos",
   );
 });
 

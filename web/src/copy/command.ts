@@ -186,12 +186,13 @@ function answerFlags({ answers = [], wrong_answers = [] }: Prompt): Flag[] {
   ];
 }
 
-function commonFlags({ weights, bos, metrics = [], read_at, seed = 0 }: Experiment): Flag[] {
+function commonFlags({ weights, precision, bos, metrics = [], read_at, seed = 0 }: Experiment): Flag[] {
   return [
     ...(metrics.length > 0 ? [["--metric", metrics.join(",")] as Flag] : []),
     ...(read_at == null ? [] : [["--read-at", String(read_at)] as Flag]),
     ...(seed === 0 ? [] : [["--seed", String(seed)] as Flag]),
     ...(weights === "raw" ? [["--weights", "raw"] as Flag] : []),
+    ...(precision === "bf16" ? [["--precision", "bf16"] as Flag] : []),
     ...(bos === "omit" ? [["--no-bos"] as Flag] : []),
   ];
 }

@@ -15,12 +15,18 @@ test("a Rust program imports what it uses and escapes its text", () => {
   const code = rustFor(sweep);
   expect(code).toContain("use microtome::method::ablate::{Ablate, Targets};");
   expect(code).toContain("use microtome::method::change::{Per, Replacement};");
-  expect(code).toContain("use microtome::model::{LoadOptions, Positions, Processing};");
+  expect(code).toContain("use microtome::model::{LoadOptions, Positions, Precision, Processing};");
   expect(code).toContain("use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};");
   expect(code).toContain(String.raw`Text::Text("Say \"hi\"\n\\ \u{200b}".into())`);
   expect(code).toContain('answers: vec![Answer::Text(" Mary".into()), Answer::Id(7)]');
   expect(code).toContain('Targets::Together(vec!["L0H1".parse()?])');
   expect(code).toContain("Replacement::Mean { reference: vec![], per: Per::Overall }");
+});
+
+test("a Rust program loads the model as the experiment asks for it", () => {
+  const code = rustFor({ ...sweep, precision: "bf16" });
+  expect(code).toContain("Preparation { processing: Processing::Folded, precision: Precision::Bf16 }, &LoadOptions");
+  expect(code).toContain("precision: Precision::Bf16,");
 });
 
 test("a whole number of degrees is still a float", () => {

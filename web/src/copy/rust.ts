@@ -5,13 +5,15 @@ import { capital, components, float, indent, literal, option, struct, vec } from
 
 export function rustFor(experiment: Experiment): string {
   const uses = new Uses();
-  const { weights, bos, prompts, metrics = [], read_at, seed = 0 } = experiment;
+  const { weights, precision, bos, prompts, metrics = [], read_at, seed = 0 } = experiment;
   const processing = `Processing::${weights === "raw" ? "Raw" : "Folded"}`;
   uses.add("microtome", "Bos", "Experiment", "TextModel");
-  uses.add("microtome::model", "LoadOptions", "Processing");
+  const kept = `Precision::${precision === "bf16" ? "Bf16" : "F32"}`;
+  uses.add("microtome::model", "LoadOptions", "Precision", "Processing");
   const fields: [string, string][] = [
     ["model", `${literal(experiment.model)}.into()`],
     ["weights", processing],
+    ["precision", kept],
     ["bos", `Bos::${bos === "omit" ? "Omit" : "Prepend"}`],
     ["prompts", vec(prompts.map((prompt) => promptCode(prompt, uses)))],
     ["method", methodCode(experiment, uses)],
@@ -19,8 +21,10 @@ export function rustFor(experiment: Experiment): string {
     ["read_at", option(read_at)],
     ["seed", String(seed)],
   ];
+  const prepared = precision === "bf16" ? `Preparation { processing: ${processing}, precision: ${kept} }` : processing;
+  if (precision === "bf16") uses.add("microtome::model", "Preparation");
   const body = [
-    `let model = TextModel::load(${literal(experiment.model)}, ${processing}, &LoadOptions::default(), &mut ())?;`,
+    `let model = TextModel::load(${literal(experiment.model)}, ${prepared}, &LoadOptions::default(), &mut ())?;`,
     `let experiment = ${struct("Experiment", fields)};`,
     "let record = experiment.run_quietly(&model)?;",
     ...readingCode(experiment),

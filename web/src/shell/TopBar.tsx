@@ -35,7 +35,8 @@ function facts(): string {
   const { n_layers, n_heads, d_model } = about.config;
   const device = about.device === "cpu" ? "CPU" : about.device;
   const threads = `${about.threads} ${about.threads === 1 ? "thread" : "threads"}`;
-  return `${n_layers} layers × ${n_heads} heads · ${d_model} wide · ${about.weights} weights · ${device}, ${threads}`;
+  const weights = about.precision === "f32" ? about.weights : `${about.weights} ${about.precision}`;
+  return `${n_layers} layers × ${n_heads} heads · ${d_model} wide · ${weights} weights · ${device}, ${threads}`;
 }
 
 function modelItems(): MenuItem[] {

@@ -3,7 +3,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import type { ReadonlySignal } from "@preact/signals";
-import type { Weights } from "../api";
+import type { Precision, Weights } from "../api";
 import { model, modelId } from "./model";
 import { typing, workspace } from "./workspace";
 
@@ -11,6 +11,8 @@ export interface Asked {
   model: string;
   /** How the model's weights were processed: an experiment must ask for what is served. */
   weights: Weights;
+  /** How its matrices are kept; f32 where left out. */
+  precision?: Precision | undefined;
   prompt: string;
   corrupt: string;
   target: string;
@@ -21,7 +23,7 @@ const live = computed<Asked | null>(() => {
   const about = model.value;
   if (about === null || about.id !== modelId.value) return null;
   const { prompt, corrupt, target, foil } = workspace;
-  return { model: about.id, weights: about.weights, prompt: prompt.value, corrupt: corrupt.value, target: target.value, foil: foil.value };
+  return { model: about.id, weights: about.weights, precision: about.precision, prompt: prompt.value, corrupt: corrupt.value, target: target.value, foil: foil.value };
 });
 
 const run = signal<Asked | null>(null);

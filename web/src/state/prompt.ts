@@ -3,7 +3,7 @@
 import { CUTS } from "./fields";
 import type { Cut } from "./fields";
 import type { Asked } from "./asked";
-import type { Experiment, Method, Prompt, Replacement } from "../api";
+import type { Experiment, Method, Precision, Prompt, Replacement } from "../api";
 
 /** The prompt of an experiment; empty inputs are left out. */
 export function promptOf(asked: Asked): Prompt {
@@ -22,8 +22,13 @@ export function metricsFor(asked: Asked): string[] {
   return [...(asked.target && asked.foil ? ["logit_diff"] : []), ...answer, "entropy", "kl"];
 }
 
+/** What an experiment says about a model's precision: nothing where it is f32. */
+export function rounding(precision: Precision | undefined): Pick<Experiment, "precision"> {
+  return precision === "bf16" ? { precision } : {};
+}
+
 export function experiment(asked: Asked, method: Method, more: Partial<Experiment> = {}): Experiment {
-  return { model: asked.model, weights: asked.weights, prompts: [promptOf(asked)], method, ...more };
+  return { model: asked.model, weights: asked.weights, ...rounding(asked.precision), prompts: [promptOf(asked)], method, ...more };
 }
 
 export function replacement(how: Cut): Replacement {

@@ -4,6 +4,7 @@ import { useComputed } from "@preact/signals";
 import { runExperiment } from "../api";
 import type { Experiment, ExperimentRecord } from "../api";
 import { model } from "./model";
+import { rounding } from "./prompt";
 import { useResource } from "./resource";
 import type { Resource } from "./resource";
 
@@ -11,7 +12,7 @@ import type { Resource } from "./resource";
 export function useRoles(): Resource<ExperimentRecord> & { experiment: Experiment | null } {
   const key = useComputed<Experiment | null>(() => {
     const about = model.value;
-    return about && { model: about.id, weights: about.weights, prompts: [], method: { head_scores: {} } };
+    return about && { model: about.id, weights: about.weights, ...rounding(about.precision), prompts: [], method: { head_scores: {} } };
   });
   return { ...useResource(key, runExperiment), experiment: key.value };
 }

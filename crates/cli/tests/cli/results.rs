@@ -3,7 +3,7 @@
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
 use microtome::method::patch::{By, Direction, Patch};
-use microtome::model::{Positions, Processing, Site};
+use microtome::model::{Positions, Precision, Processing, Site};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Quantity, Record, Text};
 
 use crate::bench::{Bench, CLEAN, CORRUPT, N_CTX, N_HEADS, N_LAYERS};
@@ -15,6 +15,7 @@ fn experiment(method: Method, weights: Processing) -> Experiment {
     Experiment {
         model: "model".to_owned(),
         weights,
+        precision: Precision::F32,
         bos: Bos::Prepend,
         prompts: vec![Prompt {
             clean: Text::Text(CLEAN.to_owned()),
@@ -233,4 +234,34 @@ fn the_model_comes_from_the_environment_and_is_the_one_in_the_program_otherwise(
     };
     assert!(said(&mut bench.command()).starts_with("model ·"));
     assert!(said(bench.command().env_remove("MICROTOME_MODEL")).starts_with("demo ·"));
+}
+
+#[test]
+fn bf16_weights_are_asked_for_said_in_the_record_and_replayed() {
+    let bench = Bench::new();
+    let ask = [&["measure"], &ASK[..]].concat();
+    let (f32, text) = (bench.run_record(&ask), bench.run(&[&ask[..], &["--json"]].concat()));
+    assert!(!text.contains("precision"), "f32 goes without saying: {text}");
+    let ask = [&ask[..], &["--precision", "bf16"]].concat();
+    let bf16 = bench.run_record(&ask);
+    assert_eq!((bf16.experiment.precision, bf16.model.precision), (Precision::Bf16, Precision::Bf16));
+    let entropy = |record: &Record| whole(record, "clean", "entropy");
+    let apart = (entropy(&f32) - entropy(&bf16)).abs();
+    assert!(apart > 1e-7 && apart < 1e-2, "rounding shows, and is rounding: {apart}");
+    assert!(bench.run(&ask).contains("folded bf16 weights"));
+    bench.run(&[&ask[..], &["--record=a.json"]].concat());
+    assert!(bench.run(&["replay", "a.json"]).contains("all numbers agree"));
+}
+
+#[test]
+fn info_measures_what_bf16_changes() {
+    let bench = Bench::new();
+    assert!(!bench.run(&["info", "model", "--json"]).contains("bf16_against_f32"));
+    let info = bench.run(&["info", "model", "--json", "--precision", "bf16"]);
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let number = |key: &str| info["bf16_against_f32"][key].as_f64().unwrap();
+    let (logit, prob) = (number("largest_logit_difference"), number("largest_difference"));
+    assert!(logit > 1e-6 && logit < 0.1 && prob > 1e-9 && prob < 0.1, "{info}");
+    let (mean, largest) = (number("mean_kl_nats"), number("largest_kl_nats"));
+    assert!(mean > 0.0 && mean <= largest && largest < 1e-2, "{info}");
 }

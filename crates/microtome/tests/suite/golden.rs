@@ -22,6 +22,7 @@ fn experiment(golden: &Golden, method: Method, answer: u32, metrics: &[&str]) ->
     Experiment {
         model: golden.dir.display().to_string(),
         weights: golden.model.model().processing(),
+        precision: golden.model.model().precision(),
         bos: Bos::Prepend,
         prompts: vec![Prompt {
             clean: golden.prompt("clean"),

@@ -12,7 +12,7 @@ use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::METRICS;
 use microtome::metric::MetricId;
 use microtome::model::{
-    Activation, Config, MlpConfig, Model, NormConfig, Positions, Processing, Site, Units, Weights,
+    Activation, Config, MlpConfig, Model, NormConfig, Positions, Precision, Processing, Site, Units, Weights,
 };
 use microtome::{
     Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Record, Text, TextModel, Watch,
@@ -48,6 +48,7 @@ fn experiment(method: Method, prompts: Vec<Prompt>) -> Experiment {
     Experiment {
         model: "toy".to_owned(),
         weights: Processing::Folded,
+        precision: Precision::F32,
         bos: Bos::Prepend,
         prompts,
         method,
@@ -327,6 +328,8 @@ fn what_does_not_fit_together_is_refused_with_what_to_do() {
     assert!(refuse(experiment(denoise(Site::Z, By::Heads(vec![])), vec![pair(1)])).contains("at least one"));
     let raw = Experiment { weights: Processing::Raw, ..experiment(heads(Replacement::Zero), vec![pair(1)]) };
     assert!(refuse(raw).contains("raw weights"));
+    let bf16 = Experiment { precision: Precision::Bf16, ..experiment(heads(Replacement::Zero), vec![pair(1)]) };
+    assert!(refuse(bf16).contains("bf16 weights"));
     let by_position =
         Patch { site: Site::Z, by: By::HeadPosition, direction: Direction::Noise, at: Positions::Last };
     assert!(refuse(experiment(Method::Patch(by_position), vec![pair(1)])).contains("no use for positions"));

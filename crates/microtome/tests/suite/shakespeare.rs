@@ -4,7 +4,7 @@ use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
 use microtome::method::generate::Generate;
 use microtome::metric::{MetricId, Row, log_sum_exp};
-use microtome::model::{Positions, Processing, RunOptions, with_rows};
+use microtome::model::{Positions, Precision, Processing, RunOptions, with_rows};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Quantity, Text, TextModel};
 
 use crate::golden_data::{assert_close, load_model, shared, values};
@@ -19,6 +19,7 @@ fn experiment(expected: &serde_json::Value, processing: Processing, method: Meth
     Experiment {
         model: "nanogpt-shakespeare".to_owned(),
         weights: processing,
+        precision: Precision::F32,
         bos: Bos::Prepend,
         prompts: vec![Prompt {
             clean: Text::Text(expected["text"].as_str().unwrap().to_owned()),

@@ -5,14 +5,13 @@
 //! so nothing is turned. The unembedding is the token embedding unless the file has an `lm_head`.
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, Model, Reader, Settings, head_width, same_values, unembed_from};
+use super::{Blocks, Checkpoint, Opened, Reader, Settings, head_width, same_values, unembed_from};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config, MlpConfig, NormConfig};
 use crate::error::{Error, Result};
-use crate::weights::{BlockWeights, MlpWeights, Weights, is_zero};
+use crate::weights::{BlockWeights, Ends, MlpWeights, Weights, is_zero};
 
 /// Name in records.
 pub const NAME: &str = "gpt2";
@@ -24,32 +23,18 @@ pub fn recognises(archive: &TensorArchive) -> bool {
     archive.contains("wte.weight") || archive.contains("transformer.wte.weight")
 }
 
-/// Reads configuration and weights.
+/// Reads the configuration and what lies outside the blocks.
 ///
 /// # Errors
 /// [`Error::ConfigMissing`], [`Error::ConfigValue`] for configurations of another architecture;
 /// the errors of [`TensorArchive::tensor`]; [`Error::TensorShape`], [`Error::LeftoverTensors`].
-pub fn load(archive: &TensorArchive, settings: &Settings, dtype: DType) -> Result<Model> {
+pub(crate) fn open<'a>(archive: &'a TensorArchive, settings: &Settings, dtype: DType) -> Result<Opened<'a>> {
     let config = config(settings)?;
     let prefix = if archive.contains("transformer.wte.weight") { PREFIX } else { "" };
     let reader = Reader::new(archive, prefix, dtype);
-    let (d, mlp) = (config.d_model, config.d_mlp());
-    let block = |layer: usize| -> Result<BlockWeights> {
-        let name = |part: &str| format!("h.{layer}.{part}");
-        Ok(BlockWeights {
-            ln1: Some(reader.affine(&name("ln_1"), d)?),
-            qkv: reader.linear(&name("attn.c_attn"), d, 3 * d)?,
-            out: reader.linear(&name("attn.c_proj"), d, d)?,
-            ln2: Some(reader.affine(&name("ln_2"), d)?),
-            mlp: Some(MlpWeights {
-                input: reader.linear(&name("mlp.c_fc"), d, mlp)?,
-                output: reader.linear(&name("mlp.c_proj"), mlp, d)?,
-            }),
-        })
-    };
+    let d = config.d_model;
     let embed = reader.tensor("wte.weight", &[config.d_vocab, d])?;
     let pos_embed = reader.tensor("wpe.weight", &[config.n_ctx, d])?;
-    let blocks = (0..config.n_layers).into_par_iter().map(block).collect::<Result<_>>()?;
     let ln_final = Some(reader.affine("ln_f", d)?);
     let mut assumptions = vec![];
     let tied = settings.flag("tie_word_embeddings", true)?;
@@ -75,9 +60,24 @@ pub fn load(archive: &TensorArchive, settings: &Settings, dtype: DType) -> Resul
             suggestion: None,
         });
     };
-    reader.finish(NAME, is_buffer)?;
-    let weights = Weights { embed, pos_embed, blocks, ln_final, unembed };
-    Ok(Model { config, weights, assumptions })
+    let ends = Ends { embed, pos_embed, ln_final, unembed };
+    let blocks = Blocks { family: NAME, reader, block, is_buffer };
+    Ok(Opened { config, assumptions, ends, blocks })
+}
+
+fn block(reader: &Reader, config: &Config, layer: usize) -> Result<BlockWeights> {
+    let (d, mlp) = (config.d_model, config.d_mlp());
+    let name = |part: &str| format!("h.{layer}.{part}");
+    Ok(BlockWeights {
+        ln1: Some(reader.affine(&name("ln_1"), d)?),
+        qkv: reader.linear(&name("attn.c_attn"), d, 3 * d)?,
+        out: reader.linear(&name("attn.c_proj"), d, d)?,
+        ln2: Some(reader.affine(&name("ln_2"), d)?),
+        mlp: Some(MlpWeights {
+            input: reader.linear(&name("mlp.c_fc"), d, mlp)?,
+            output: reader.linear(&name("mlp.c_proj"), mlp, d)?,
+        }),
+    })
 }
 
 /// The model as Hugging Face lays it out; `None` where the layout cannot express it: no MLP, no LayerNorm or

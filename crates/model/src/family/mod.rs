@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config};
 use crate::error::{Error, Result};
-use crate::weights::{Affine, Linear, Weights, is_zero};
+use crate::weights::{Affine, BlockWeights, Ends, Linear, Weights, is_zero};
 use transpose::transposed;
 
 /// What a family makes of a file.
@@ -37,6 +38,51 @@ pub struct Model {
     pub weights: Weights,
     /// What the files leave open and this crate decided, one sentence each.
     pub assumptions: Vec<String>,
+}
+
+/// A checkpoint opened: what lies outside its blocks, and the blocks to be read one at a time.
+pub(crate) struct Opened<'a> {
+    pub config: Config,
+    /// See [`Model::assumptions`].
+    pub assumptions: Vec<String>,
+    pub ends: Ends,
+    pub blocks: Blocks<'a>,
+}
+
+/// The blocks of a checkpoint.
+pub(crate) struct Blocks<'a> {
+    family: &'static str,
+    reader: Reader<'a>,
+    block: fn(&Reader, &Config, usize) -> Result<BlockWeights>,
+    is_buffer: fn(&str) -> bool,
+}
+
+impl Blocks<'_> {
+    /// Name of the family.
+    pub fn family(&self) -> &'static str {
+        self.family
+    }
+
+    /// Reads one.
+    pub fn read(&self, config: &Config, layer: usize) -> Result<BlockWeights> {
+        (self.block)(&self.reader, config, layer)
+    }
+
+    /// Once all are read: whether anything is left in the file that should have been.
+    pub fn finish(&self) -> Result<()> {
+        self.reader.finish(self.family, self.is_buffer)
+    }
+}
+
+impl Opened<'_> {
+    /// Reads all of it.
+    pub fn whole(self) -> Result<Model> {
+        let Opened { config, assumptions, ends, blocks: source } = self;
+        let blocks = (0..config.n_layers).into_par_iter().map(|layer| source.read(&config, layer));
+        let blocks = blocks.collect::<Result<_>>()?;
+        source.finish()?;
+        Ok(Model { config, weights: Weights::of(ends, blocks), assumptions })
+    }
 }
 
 /// A model as the tensors and the configuration of a file.
@@ -144,8 +190,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks that every tensor was used or is a buffer without information.
-    fn finish(self, family: &'static str, is_buffer: impl Fn(&str) -> bool) -> Result<()> {
-        let used = self.used.into_inner().unwrap_or_else(|e| e.into_inner());
+    fn finish(&self, family: &'static str, is_buffer: fn(&str) -> bool) -> Result<()> {
+        let used = self.used.lock().unwrap_or_else(|e| e.into_inner());
         let is_left =
             |name: &&str| !used.contains(*name) && !is_buffer(name.strip_prefix(self.prefix).unwrap_or(name));
         let tensors: Vec<String> = self.archive.names().filter(is_left).map(str::to_owned).collect();

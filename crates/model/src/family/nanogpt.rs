@@ -5,14 +5,13 @@
 //! one, where GPT-2 has the tanh approximation. The LayerNorm epsilon is 1e-5.
 
 use candle_core::DType;
-use rayon::prelude::*;
 
-use super::{MAX_SIZE, Model, Reader, head_width, same_values, unembed_from};
+use super::{Blocks, MAX_SIZE, Opened, Reader, head_width, same_values, unembed_from};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config, MlpConfig, NormConfig};
 use crate::error::{Error, Result};
 use crate::pickle::Value;
-use crate::weights::{BlockWeights, MlpWeights, Weights};
+use crate::weights::{BlockWeights, Ends, MlpWeights};
 
 /// Name in records.
 pub const NAME: &str = "nanogpt";
@@ -29,12 +28,16 @@ pub fn recognises(archive: &TensorArchive) -> bool {
     archive.pickle().is_some_and(|p| p.root().get("model_args").is_some())
 }
 
-/// Reads configuration and weights.
+/// Reads the configuration and what lies outside the blocks.
 ///
 /// # Errors
 /// [`Error::ConfigMissing`], [`Error::ConfigValue`] for unusable `model_args`; the errors of
 /// [`TensorArchive::tensor`]; [`Error::TensorShape`], [`Error::LeftoverTensors`].
-pub fn load(archive: &TensorArchive, activation: Option<Activation>, dtype: DType) -> Result<Model> {
+pub(crate) fn open(
+    archive: &TensorArchive,
+    activation: Option<Activation>,
+    dtype: DType,
+) -> Result<Opened<'_>> {
     let mut assumptions = vec![];
     let args = Args { archive, values: archive.pickle().and_then(|p| p.root().get("model_args")) };
     let config = args.config(activation, &mut assumptions)?;
@@ -43,23 +46,9 @@ pub fn load(archive: &TensorArchive, activation: Option<Activation>, dtype: DTyp
         .find(|p| archive.contains(&format!("{p}transformer.wte.weight")))
         .unwrap_or_default();
     let reader = Reader::new(archive, prefix, dtype);
-    let (d, mlp) = (config.d_model, config.d_mlp());
-    let block = |layer: usize| -> Result<BlockWeights> {
-        let name = |part: &str| format!("transformer.h.{layer}.{part}");
-        Ok(BlockWeights {
-            ln1: Some(reader.affine(&name("ln_1"), d)?),
-            qkv: reader.linear_transposed(&name("attn.c_attn"), d, 3 * d)?,
-            out: reader.linear_transposed(&name("attn.c_proj"), d, d)?,
-            ln2: Some(reader.affine(&name("ln_2"), d)?),
-            mlp: Some(MlpWeights {
-                input: reader.linear_transposed(&name("mlp.c_fc"), d, mlp)?,
-                output: reader.linear_transposed(&name("mlp.c_proj"), mlp, d)?,
-            }),
-        })
-    };
+    let d = config.d_model;
     let embed = reader.tensor("transformer.wte.weight", &[config.d_vocab, d])?;
     let pos_embed = reader.tensor("transformer.wpe.weight", &[config.n_ctx, d])?;
-    let blocks = (0..config.n_layers).into_par_iter().map(block).collect::<Result<_>>()?;
     let ln_final = Some(reader.affine("transformer.ln_f", d)?);
     let unembed = if reader.has("lm_head.weight") {
         let w = reader.tensor("lm_head.weight", &[config.d_vocab, d])?;
@@ -70,9 +59,24 @@ pub fn load(archive: &TensorArchive, activation: Option<Activation>, dtype: DTyp
     } else {
         unembed_from(&embed)?
     };
-    reader.finish(NAME, is_buffer)?;
-    let weights = Weights { embed, pos_embed, blocks, ln_final, unembed };
-    Ok(Model { config, weights, assumptions })
+    let ends = Ends { embed, pos_embed, ln_final, unembed };
+    let blocks = Blocks { family: NAME, reader, block, is_buffer };
+    Ok(Opened { config, assumptions, ends, blocks })
+}
+
+fn block(reader: &Reader, config: &Config, layer: usize) -> Result<BlockWeights> {
+    let (d, mlp) = (config.d_model, config.d_mlp());
+    let name = |part: &str| format!("transformer.h.{layer}.{part}");
+    Ok(BlockWeights {
+        ln1: Some(reader.affine(&name("ln_1"), d)?),
+        qkv: reader.linear_transposed(&name("attn.c_attn"), d, 3 * d)?,
+        out: reader.linear_transposed(&name("attn.c_proj"), d, d)?,
+        ln2: Some(reader.affine(&name("ln_2"), d)?),
+        mlp: Some(MlpWeights {
+            input: reader.linear_transposed(&name("mlp.c_fc"), d, mlp)?,
+            output: reader.linear_transposed(&name("mlp.c_proj"), mlp, d)?,
+        }),
+    })
 }
 
 /// Causal masks, saved where PyTorch has no fused attention.

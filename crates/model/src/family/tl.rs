@@ -11,15 +11,14 @@
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, Model, Reader, Settings, block_index};
+use super::{Blocks, Checkpoint, Opened, Reader, Settings, block_index};
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config, MlpConfig, NormConfig};
 use crate::error::{Error, Result};
 use crate::weight_hash::canonical_tensors;
-use crate::weights::{Affine, BlockWeights, Linear, MlpWeights, Weights};
+use crate::weights::{Affine, BlockWeights, Ends, Linear, MlpWeights, Weights};
 
 /// Name in records.
 pub const NAME: &str = "transformerlens";
@@ -37,37 +36,33 @@ pub fn recognises_settings(settings: &Settings) -> bool {
         && ["normalization_type", "act_fn", "d_model"].into_iter().any(|key| settings.has(key))
 }
 
-/// Reads configuration and weights; `settings` is the configuration beside the weights, if any.
+/// Reads the configuration and what lies outside the blocks; `settings` is the configuration beside the weights, if any.
 ///
 /// # Errors
 /// [`Error::ConfigMissing`] if the weights have no LayerNorm gains and no configuration says
 /// `normalization_type`; [`Error::ConfigValue`] if the configuration contradicts the shapes or asks
 /// for another architecture; the errors of [`TensorArchive::tensor`]; [`Error::TensorShape`],
 /// [`Error::LeftoverTensors`].
-pub fn load(
-    archive: &TensorArchive,
+pub(crate) fn open<'a>(
+    archive: &'a TensorArchive,
     settings: Option<&Settings>,
     activation: Option<Activation>,
     dtype: DType,
-) -> Result<Model> {
+) -> Result<Opened<'a>> {
     let mut assumptions = vec![];
     let reader = Reader::new(archive, "", dtype);
     let config = config(&reader, settings, activation, &mut assumptions)?;
     let d = config.d_model;
     let embed = reader.tensor("embed.W_E", &[config.d_vocab, d])?;
     let pos_embed = reader.tensor("pos_embed.W_pos", &[config.n_ctx, d])?;
-    let blocks = (0..config.n_layers)
-        .into_par_iter()
-        .map(|layer| block(&reader, &config, layer))
-        .collect::<Result<_>>()?;
     let ln_final = affine(&reader, "ln_final", d)?;
     let unembed = Linear {
         w: reader.tensor("unembed.W_U", &[d, config.d_vocab])?,
         b: reader.tensor_or_zeros("unembed.b_U", &[config.d_vocab])?,
     };
-    reader.finish(NAME, is_buffer)?;
-    let weights = Weights { embed, pos_embed, blocks, ln_final, unembed };
-    Ok(Model { config, weights, assumptions })
+    let ends = Ends { embed, pos_embed, ln_final, unembed };
+    let blocks = Blocks { family: NAME, reader, block, is_buffer };
+    Ok(Opened { config, assumptions, ends, blocks })
 }
 
 fn block(reader: &Reader, config: &Config, layer: usize) -> Result<BlockWeights> {

@@ -1,6 +1,6 @@
 //! Plain runs: what is read, where a run stops, and what it refuses.
 
-use microtome_model::{Hook, Positions, Processing, RunOptions, Site, Tensor};
+use microtome_model::{DType, Hook, Model, Positions, Precision, Processing, RunOptions, Site, Tensor, Weights};
 
 use crate::toy::{KINDS, Kind, config, distance, model};
 
@@ -116,4 +116,39 @@ fn what_cannot_be_run_is_refused_with_the_limit() {
     read.keep = Positions::At(vec![6]);
     read.reads = vec![Site::Z.at(0)];
     assert!(model.run(&TOKENS, &read).unwrap_err().to_string().contains("position 6"));
+}
+
+#[test]
+fn bf16_is_the_processed_matrices_rounded_and_nothing_else() {
+    let rounded = |x: &Tensor| x.to_dtype(DType::BF16).unwrap().to_dtype(x.dtype()).unwrap();
+    for kind in KINDS {
+        for dtype in [DType::F32, DType::F64] {
+            let config = config(kind);
+            let weights = Weights::random(&config, 7, 1.3).unwrap().to_dtype(dtype).unwrap();
+            let model = Model::new(config.clone(), weights, Processing::Folded).unwrap();
+            let mut by_hand = model.weights().unpacked().unwrap();
+            by_hand.unembed.w = rounded(&by_hand.unembed.w);
+            for block in &mut by_hand.blocks {
+                block.qkv.w = rounded(&block.qkv.w);
+                block.out.w = rounded(&block.out.w);
+                if let Some(mlp) = &mut block.mlp {
+                    mlp.input.w = rounded(&mlp.input.w);
+                    mlp.output.w = rounded(&mlp.output.w);
+                }
+            }
+            // Processed already: as they are.
+            let expected = Model::new(config, by_hand, Processing::Raw).unwrap();
+            let f32 = model.clone().packed(Precision::F32).unwrap();
+            let logits = |model: &Model| model.run(&TOKENS, &RunOptions::default()).unwrap().logits.unwrap();
+            for bf16 in [model.packed(Precision::Bf16).unwrap(), f32.clone().packed(Precision::Bf16).unwrap()] {
+                assert_eq!(bf16.precision(), Precision::Bf16);
+                assert_eq!(distance(&logits(&bf16), &logits(&expected)), 0.0, "{kind:?} {dtype:?}");
+                assert!(distance(&logits(&bf16), &logits(&f32)) > 1e-4, "{kind:?}: rounding shows");
+                // What is rounded stays so.
+                let again = bf16.packed(Precision::F32).unwrap();
+                assert_eq!(again.precision(), Precision::Bf16);
+                assert_eq!(distance(&logits(&again), &logits(&expected)), 0.0);
+            }
+        }
+    }
 }

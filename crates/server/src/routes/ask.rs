@@ -28,6 +28,7 @@ impl Ask<'_> {
         let experiment = Experiment {
             model: self.served.id.clone(),
             weights: self.served.model.model().processing(),
+            precision: self.served.model.model().precision(),
             bos: Bos::Prepend,
             prompts: vec![prompt],
             method,

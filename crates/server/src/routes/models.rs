@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use microtome::metric::METRICS;
-use microtome::model::{Config, Processing};
+use microtome::model::{Config, Precision, Processing};
 use microtome::{About, TokenLabel};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -39,6 +39,8 @@ pub(crate) struct ModelInfo {
     config: Config,
     /// How its weights were processed; experiments must ask for the same.
     weights: Processing,
+    /// How the numbers of its matrices are kept; experiments must ask for the same.
+    precision: Precision,
     n_parameters: usize,
     /// The token in front of text, where there is one.
     bos: Option<TokenLabel>,
@@ -88,12 +90,13 @@ pub(crate) async fn list(State(app): State<App>) -> Json<ModelList> {
 pub(crate) async fn describe(State(app): State<App>, Named(id): Named) -> Result<Json<ModelInfo>, ApiError> {
     let served = app.models.get(Some(&id))?;
     let model = &served.model;
-    let n_parameters = model.n_parameters()?;
+    let n_parameters = model.n_parameters();
     Ok(Json(ModelInfo {
         id: served.id.clone(),
         about: model.about().clone(),
         config: model.config().clone(),
         weights: model.model().processing(),
+        precision: model.model().precision(),
         n_parameters,
         bos: model.bos().map(|id| TokenLabel { id, token: model.label(id) }),
         device: "cpu".to_owned(),

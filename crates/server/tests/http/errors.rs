@@ -58,6 +58,9 @@ fn an_experiment_that_cannot_be_run_fails_with_the_librarys_words() {
     let raw =
         json!({"model": "demo", "weights": "raw", "prompts": [{"clean": "The cat"}], "method": "measure"});
     assert_eq!(failure(&server, &raw).0, "weights_differ");
+    let bf16 =
+        json!({"model": "demo", "precision": "bf16", "prompts": [{"clean": "The cat"}], "method": "measure"});
+    assert_eq!(failure(&server, &bf16).0, "weights_differ");
     let loss = json!({"model": "demo", "prompts": [], "method": "measure"});
     assert_eq!(failure(&server, &loss).0, "missing");
     // What failed is asked anew, and fails anew.

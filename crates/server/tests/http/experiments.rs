@@ -1,8 +1,9 @@
 //! The general API: an experiment's record over HTTP is the library's own.
 
 use microtome::method::attention::{Weighting, weighted_patterns};
-use microtome::model::{RunOptions, Site};
-use microtome::{Experiment, Record};
+use microtome::model::{LoadOptions, Precision, Preparation, RunOptions, Site};
+use microtome::{Experiment, Record, TextModel};
+use microtome_server::Settings;
 use serde_json::{Value, json};
 
 use crate::served::{DEMO, Server, assert_close, numbers};
@@ -260,4 +261,21 @@ fn the_lens_ends_in_the_models_own_output() {
     let kl = of("kl");
     assert!(kl[kl.len() - n..].iter().all(|x| x.abs() < 1e-6), "the last row is the output itself");
     assert!(kl[..n].iter().all(|&x| x > 0.0));
+}
+
+#[test]
+fn a_model_kept_as_bf16_says_so_and_answers_those_who_ask_for_it() {
+    let prepared = Preparation { precision: Precision::Bf16, ..Preparation::default() };
+    let model = TextModel::load("demo", prepared, &LoadOptions::default(), &mut ()).unwrap();
+    let server = Server::with(model.clone(), Settings::default());
+    assert_eq!(server.get("/api/models/demo").json()["precision"], "bf16");
+    let mut experiment = question(json!("measure"));
+    experiment["precision"] = json!("bf16");
+    let expected: Experiment = serde_json::from_value(experiment.clone()).unwrap();
+    let expected = expected.run_quietly(&model).unwrap();
+    let state = server.ask("/api/experiments", &experiment);
+    let found: Record = serde_json::from_value(record_of(&server, state["id"].as_str().unwrap())).unwrap();
+    assert_eq!(expected.differences(&found, 0.0), Vec::<String>::new());
+    // The endpoints of existing front ends ask for what is served.
+    server.ask("/sweep", &json!({"clean_prompt": NAMES, "target_token": " Mary"}));
 }

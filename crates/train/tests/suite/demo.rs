@@ -3,7 +3,7 @@
 use microtome::examples::EXAMPLES;
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
-use microtome::model::{LoadOptions, Positions, Processing, demo};
+use microtome::model::{LoadOptions, Positions, Precision, Processing, demo};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Text, TextModel};
 use microtome_train::circuits::find_circuits;
 use microtome_train::corpus::{Task, favouring};
@@ -23,6 +23,7 @@ fn what_the_card_says_of_a_cut_is_what_an_experiment_measures() {
     let experiment = Experiment {
         model: demo::NAME.to_owned(),
         weights: Processing::Folded,
+        precision: Precision::F32,
         bos: Bos::Prepend,
         prompts: prompts
             .iter()

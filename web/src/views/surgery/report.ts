@@ -34,7 +34,7 @@ export function surgeryReport(surgery: Surgery): string {
 }
 
 function asked({ record, how }: Surgery): string {
-  const { about, weights, config, bos } = record.model;
+  const { about, weights, precision, config, bos } = record.model;
   const { experiment, results } = record;
   const cut = cutOf(record);
   const [prompt] = experiment.prompts;
@@ -44,7 +44,7 @@ function asked({ record, how }: Surgery): string {
     ["Cut heads", cut.length > 0 ? cut.join(", ") : "none"],
     ...(cut.length > 0 ? [["Cut how", how] as [string, string]] : []),
     ["Notes", results.notes.join("; ")],
-    ["Model", `${about.model} (${about.family}), ${config.n_layers} layers of ${config.n_heads} heads, ${weights} weights`],
+    ["Model", `${about.model} (${about.family}), ${config.n_layers} layers of ${config.n_heads} heads, ${weights}${precision === "bf16" ? " bf16" : ""} weights`],
     ["Weight hash", about.weight_hash],
     ["BOS", bos],
     ["Took", `${figure(record.elapsed_secs)} s`],
