@@ -13,6 +13,7 @@ use crate::edit::{CompiledEdit, Place};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Site};
 use crate::learn::Dropout;
+use crate::ops::learning::GradientSink;
 
 /// Everything a walk does at its hooks.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(crate) struct Hooks {
     reads: HashSet<Hook>,
     probes: HashSet<Hook>,
     pub dropout: Option<Dropout>,
+    /// Where derivatives in weights may be left, where the walk is to be learnt from.
+    pub sink: Option<GradientSink>,
     /// What was read: hook, group, value `[lane, ..]`.
     pub values: Vec<(Hook, usize, Tensor)>,
     /// The zero variables added at probed hooks, in firing order.

@@ -197,12 +197,7 @@ fn with_checkpoint<T>(
 }
 
 fn source(spec: &str, archive: &TensorArchive, family: &'static str) -> Source {
-    Source {
-        family,
-        spec: spec.to_owned(),
-        files: archive.files().to_vec(),
-        dtype: stored_dtype(archive),
-    }
+    Source { family, spec: spec.to_owned(), files: archive.files().to_vec(), dtype: stored_dtype(archive) }
 }
 
 /// The files one model is read from.

@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod fused;
+pub(crate) mod learning;
 
 use std::ops::Range;
 

@@ -51,8 +51,7 @@ pub(crate) fn prepare(opened: Opened, prepared: Preparation) -> Result<Prepared>
 
 /// Of the tensors before the blocks and of those after them.
 fn digests_of_ends(ends: &Ends) -> Result<[Vec<TensorDigest>; 2]> {
-    let (before, after) =
-        rayon::join(|| digests(&tensors_before(ends)), || digests(&tensors_after(ends)));
+    let (before, after) = rayon::join(|| digests(&tensors_before(ends)), || digests(&tensors_after(ends)));
     Ok([before?, after?])
 }
 
@@ -60,9 +59,7 @@ fn form_ends(config: &Config, ends: &Ends, prepared: Preparation) -> Result<Ends
     let Preparation { processing, precision } = prepared;
     let Ends { embed, pos_embed, ln_final, unembed } = ends.clone();
     Ok(match processing {
-        Processing::Raw => {
-            Ends { unembed: LinearMap::pack(unembed, precision)?, embed, pos_embed, ln_final }
-        }
+        Processing::Raw => Ends { unembed: LinearMap::pack(unembed, precision)?, embed, pos_embed, ln_final },
         Processing::Folded => Ends {
             unembed: LinearMap::pack(fold_unembed(config, unembed, ln_final.as_ref())?, precision)?,
             embed: fold_embed(config, embed)?,
@@ -72,7 +69,11 @@ fn form_ends(config: &Config, ends: &Ends, prepared: Preparation) -> Result<Ends
     })
 }
 
-fn form_block(config: &Config, block: BlockWeights, prepared: Preparation) -> Result<BlockWeights<LinearMap>> {
+fn form_block(
+    config: &Config,
+    block: BlockWeights,
+    prepared: Preparation,
+) -> Result<BlockWeights<LinearMap>> {
     let block = match prepared.processing {
         Processing::Raw => block,
         Processing::Folded => fold_block(config, block)?,

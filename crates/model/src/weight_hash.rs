@@ -76,10 +76,7 @@ pub fn canonical_tensors(config: &Config, weights: &Weights) -> Result<Vec<(Stri
 
 /// Those that come before the blocks.
 pub(crate) fn tensors_before(ends: &Ends) -> Vec<(String, Tensor)> {
-    vec![
-        ("embed.W_E".to_owned(), ends.embed.clone()),
-        ("pos_embed.W_pos".to_owned(), ends.pos_embed.clone()),
-    ]
+    vec![("embed.W_E".to_owned(), ends.embed.clone()), ("pos_embed.W_pos".to_owned(), ends.pos_embed.clone())]
 }
 
 /// Those of a block.

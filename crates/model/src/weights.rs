@@ -196,7 +196,6 @@ impl Weights {
     }
 }
 
-=======
 impl Ends {
     /// As [`Weights::check`].
     pub fn check(&self, config: &Config) -> Result<()> {
@@ -269,8 +268,8 @@ fn is_turned(a: &Tensor, b: &Tensor) -> Result<bool> {
     {
         let ((a_storage, a_layout), (b_storage, b_layout)) =
             (a.storage_and_layout(), turned.storage_and_layout());
-        let same_layout = a_layout.stride() == b_layout.stride()
-            && a_layout.start_offset() == b_layout.start_offset();
+        let same_layout =
+            a_layout.stride() == b_layout.stride() && a_layout.start_offset() == b_layout.start_offset();
         if same_layout && std::ptr::eq(&raw const *a_storage, &raw const *b_storage) {
             return Ok(true);
         }

@@ -1,6 +1,6 @@
 //! One update: losses of the batches, gradients, clipping, AdamW.
 
-use microtome_model::{Config, Dropout, Model, Tensor, Weights, cross_entropy};
+use microtome_model::{Config, Dropout, GradientSink, Model, Tensor, Weights, cross_entropy};
 use rand_chacha::rand_core::RngCore;
 
 use crate::adamw::{AdamW, AdamWSettings, gradient_norm};
@@ -97,13 +97,16 @@ impl Learner {
         let (inputs, targets) = split(windows);
         let seed = generator(self.seed, &format!("dropout {batch}"), step).next_u64();
         let dropout = (self.dropout > 0.0).then_some(Dropout { rate: self.dropout, seed });
-        let logits = self.parameters.learning().batch_logits(&inputs, dropout)?;
+        let sink = GradientSink::default();
+        let logits = self.parameters.learning().batch_logits_to_learn(&inputs, dropout, &sink)?;
         let loss = cross_entropy(&logits, &targets)?;
         let mut store = loss.backward()?;
         let gradient = |parameter: &crate::parameters::Parameter| -> Result<Tensor> {
-            match store.remove(parameter.var.as_tensor()) {
-                Some(gradient) => Ok(gradient.contiguous()?),
-                None => Ok(parameter.var.zeros_like()?),
+            let variable = parameter.var.as_tensor();
+            match (store.remove(variable), sink.take(variable)) {
+                (Some(gradient), Some(more)) => Ok((gradient + more)?.contiguous()?),
+                (Some(gradient), None) | (None, Some(gradient)) => Ok(gradient.contiguous()?),
+                (None, None) => Ok(parameter.var.zeros_like()?),
             }
         };
         let gradients = self.parameters.list().iter().map(gradient).collect::<Result<_>>()?;

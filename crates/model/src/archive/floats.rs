@@ -66,12 +66,7 @@ pub(super) fn read<T: Float>(name: &str, entry: &Entry) -> Result<Tensor> {
 
 /// A view with strides, such as a transposed matrix, gathered into row-major order; and whether all that it is
 /// gathered from is finite.
-fn strided<T: Float>(
-    name: &str,
-    entry: &Entry,
-    strides: &[usize],
-    numel: usize,
-) -> Result<(Vec<T>, bool)> {
+fn strided<T: Float>(name: &str, entry: &Entry, strides: &[usize], numel: usize) -> Result<(Vec<T>, bool)> {
     let reach =
         entry.shape.iter().zip(strides).map(|(&size, &stride)| (size as u64 - 1).checked_mul(stride as u64));
     let span = reach.into_iter().try_fold(1u64, |sum, steps| sum.checked_add(steps?));

@@ -1,8 +1,8 @@
 //! The pass that training uses, against plain runs and against itself in f64.
 
 use microtome_model::{
-    Activation, Config, DType, Device, Dropout, MlpConfig, Model, NormConfig, Processing, RunOptions, Tensor,
-    Var, Weights, cross_entropy,
+    Activation, Config, DType, Device, Dropout, GradientSink, MlpConfig, Model, NormConfig, Processing,
+    RunOptions, Tensor, Var, Weights, cross_entropy,
 };
 
 fn config(mlp: bool, norm: bool) -> Config {
@@ -102,6 +102,37 @@ fn derivatives_in_every_weight_are_those_of_the_composed_pass_in_f64() {
             let size = largest_difference(exact, &zero);
             assert!(largest_difference(single, exact) < 1e-4 * size.max(1e-3), "{name}");
         }
+    }
+}
+
+#[test]
+fn derivatives_left_in_a_sink_are_bit_for_bit_those_of_the_tensor_library() {
+    for (mlp, norm) in [(true, true), (false, true), (false, false)] {
+        let config = config(mlp, norm);
+        let windows = windows(4, 9);
+        let targets: Vec<u32> = windows.concat().iter().map(|id| (id * 5 + 3) % 19).collect();
+        let (model, variables) = learner(&config, DType::F32);
+        let logits = model.batch_logits(&windows, None).unwrap();
+        let expected = cross_entropy(&logits, &targets).unwrap().backward().unwrap();
+        let sink = GradientSink::default();
+        let learnt = model.batch_logits_to_learn(&windows, None, &sink).unwrap();
+        assert_eq!(largest_difference(&learnt, &logits), 0.0);
+        let found = cross_entropy(&learnt, &targets).unwrap().backward().unwrap();
+        let mut left = 0;
+        for (name, variable) in &variables {
+            let gradient = match (found.get(variable.as_tensor()), sink.take(variable.as_tensor())) {
+                (Some(gradient), None) => gradient.clone(),
+                (None, Some(gradient)) => {
+                    left += 1;
+                    gradient
+                }
+                other => panic!("{name}: {other:?}"),
+            };
+            let expected = expected.get(variable.as_tensor()).unwrap();
+            assert_eq!(largest_difference(&gradient, expected), 0.0, "{name}");
+        }
+        assert!(left >= 4 * config.n_layers, "the weights of every block: {left}");
+        assert!(sink.take(variables[0].1.as_tensor()).is_none());
     }
 }
 

@@ -1,6 +1,8 @@
 //! Plain runs: what is read, where a run stops, and what it refuses.
 
-use microtome_model::{DType, Hook, Model, Positions, Precision, Processing, RunOptions, Site, Tensor, Weights};
+use microtome_model::{
+    DType, Hook, Model, Positions, Precision, Processing, RunOptions, Site, Tensor, Weights,
+};
 
 use crate::toy::{KINDS, Kind, config, distance, model};
 
@@ -140,7 +142,8 @@ fn bf16_is_the_processed_matrices_rounded_and_nothing_else() {
             let expected = Model::new(config, by_hand, Processing::Raw).unwrap();
             let f32 = model.clone().packed(Precision::F32).unwrap();
             let logits = |model: &Model| model.run(&TOKENS, &RunOptions::default()).unwrap().logits.unwrap();
-            for bf16 in [model.packed(Precision::Bf16).unwrap(), f32.clone().packed(Precision::Bf16).unwrap()] {
+            for bf16 in [model.packed(Precision::Bf16).unwrap(), f32.clone().packed(Precision::Bf16).unwrap()]
+            {
                 assert_eq!(bf16.precision(), Precision::Bf16);
                 assert_eq!(distance(&logits(&bf16), &logits(&expected)), 0.0, "{kind:?} {dtype:?}");
                 assert!(distance(&logits(&bf16), &logits(&f32)) > 1e-4, "{kind:?}: rounding shows");
