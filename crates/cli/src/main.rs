@@ -81,9 +81,40 @@ enum Command {
     Card(card::Args),
 }
 
+/// How long memory is kept that is free: longer than a sweep takes, so that its chunks do not fault their pages in
+/// again, and short enough that a server without work gives them back.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(10);
+
 fn main() -> std::process::ExitCode {
+    microtome_kernels::keep_free_memory(KEPT);
+    // With as much stack as a main thread has, since commands run on them; before anybody asked for the pool.
+    let _ = rayon::ThreadPoolBuilder::new().stack_size(8 << 20).build_global();
     let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(serve::Args::default()));
     let result = match command {
+        // Its requests come from threads of their own, and share the pool in small pieces.
+        Command::Serve(args) => serve::run(&args),
+        // On a thread of the pool itself: from any other, each of the hundred parallel loops of a pass would be
+        // handed over to the pool and waited for.
+        command => rayon::scope(|_| run(command)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", message(&error));
+            match error.downcast_ref() {
+                Some(microtome::Error::StoppedEarly) => output::STOPPED.into(),
+                Some(microtome::Error::NoTokenizer { .. }) => {
+                    eprintln!("\n  tip: write token ids as 84,55,23 and add --ids");
+                    std::process::ExitCode::FAILURE
+                }
+                _ => std::process::ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
+    match command {
         Command::Serve(args) => serve::run(&args),
         Command::Hooks(args) => hooks::run(&args),
         Command::Info(args) => info::run(&args),
@@ -108,20 +139,6 @@ fn main() -> std::process::ExitCode {
         Command::Metrics(args) => metrics::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Card(args) => card::run(&args),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {}", message(&error));
-            match error.downcast_ref() {
-                Some(microtome::Error::StoppedEarly) => output::STOPPED.into(),
-                Some(microtome::Error::NoTokenizer { .. }) => {
-                    eprintln!("\n  tip: write token ids as 84,55,23 and add --ids");
-                    std::process::ExitCode::FAILURE
-                }
-                _ => std::process::ExitCode::FAILURE,
-            }
-        }
     }
 }
 

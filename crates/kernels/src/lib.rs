@@ -12,6 +12,8 @@
 //! instruction sets, of which the best the processor has is chosen at run time. All sets give the same bits: a
 //! sum has one order and one rounding per step everywhere. A weight that stays is packed once (`packed.rs`).
 
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod attention;
 mod cross_entropy;
 mod dispatch;
@@ -30,6 +32,8 @@ mod simd;
 mod testing;
 mod tile;
 
+#[cfg(feature = "mimalloc")]
+pub use allocator::{free_memory_is_kept, keep_free_memory};
 pub use attention::{
     AttentionShape, Keyed, attention_mix, attention_pattern, attention_scores, causal_attention,
     causal_attention_backward,

@@ -241,7 +241,14 @@ mod tests {
         for_each_instruction_set(|set| {
             for (rows, columns) in [(1, 1), (3, 50), (16, 16), (17, 401), (40, 193), (5, 0), (0, 5)] {
                 let values = noise(2 * (rows + 1) * (columns + 1), 1);
-                let layouts = [(columns, 1), (columns + 1, 1), (1, rows), (1, rows + 1), (2 * columns, 2), (2, 2 * rows)];
+                let layouts = [
+                    (columns, 1),
+                    (columns + 1, 1),
+                    (1, rows),
+                    (1, rows + 1),
+                    (2 * columns, 2),
+                    (2, 2 * rows),
+                ];
                 for strides in layouts {
                     let matrix = Matrix::new(&values, (rows, columns), strides);
                     let at = |i: usize| matrix.at(i / columns, i % columns);
