@@ -84,7 +84,7 @@ groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight
 optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
 
 
-def learning_rate(step, warmup=100, highest=1e-3, lowest=1e-4):
+def learning_rate(step, warmup=min(100, steps // 2), highest=1e-3, lowest=1e-4):
     if step < warmup:
         return highest * (step + 1) / (warmup + 1)
     share = min((step - warmup) / (steps - warmup), 1.0)

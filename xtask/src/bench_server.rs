@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::cargo::cargo;
+
 /// How long, and from how many connections.
 #[derive(Args)]
 pub struct BenchServer {
@@ -51,10 +53,7 @@ struct Seen {
 impl BenchServer {
     /// Runs it and prints a table.
     pub fn run(&self, root: &Path) -> Result<()> {
-        let built = Command::new("cargo")
-            .args(["build", "--release", "-p", "microtome-cli"])
-            .current_dir(root)
-            .status();
+        let built = cargo().args(["build", "--release", "-p", "microtome-cli"]).current_dir(root).status();
         if !built.is_ok_and(|status| status.success()) {
             bail!("the program does not build");
         }

@@ -1,9 +1,10 @@
-//! `cargo xtask bench-training`: a training run here and in PyTorch, in turns on this machine.
+//! `cargo xtask bench-training`: training runs here and in PyTorch, in turns on this machine.
 //!
-//! The setting is nanoGPT's for a CPU (`peers/train_characters.py` says which), on any text. Both sides
-//! report the median time of an update and the loss on all windows of the last tenth of the text. What
+//! The settings are nanoGPT's for a CPU (`peers/train_characters.py` says which) and a larger one, on any text. Both
+//! sides report the median time of an update and the loss on all windows of the last tenth of the text. What
 //! differs is the seed of the weights and of the windows.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use crate::bench_peer::machine;
+use crate::cargo::cargo;
 use crate::python::{TORCH, environment, ran};
 
 /// What to train on, and how often.
@@ -21,18 +24,29 @@ pub struct BenchTraining {
     /// The text, for example tiny Shakespeare.
     #[arg(long)]
     text: PathBuf,
-    /// Updates of a run.
+    /// Updates of a run in nanoGPT's setting; a tenth of it in the larger one.
     #[arg(long, default_value_t = 2000)]
     steps: usize,
     /// Runs of each side.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Sizes: layers, heads, width, context, batch.
-    #[arg(long, num_args = 5, default_values_t = [4, 4, 128, 64, 12])]
+    /// A setting of your own instead: layers, heads, width, context, batch.
+    #[arg(long, num_args = 5)]
     sizes: Vec<usize>,
     /// A Python with torch; without one, an environment is made under target/ (2 GB and more).
     #[arg(long)]
     python: Option<PathBuf>,
+    /// A file for the report, which is printed as well.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// A model's sizes, what it reads at a time, and for how many updates.
+struct Setting {
+    name: String,
+    /// Layers, heads, width, context, batch.
+    sizes: [usize; 5],
+    steps: usize,
 }
 
 /// What one run of one side gave.
@@ -41,41 +55,115 @@ struct Outcome {
     validation_loss: f64,
 }
 
+/// A setting with the runs of both sides.
+struct Measured {
+    setting: Setting,
+    ours: Vec<Outcome>,
+    theirs: Vec<Outcome>,
+}
+
 impl BenchTraining {
-    /// Runs both sides in turns and prints medians and their ratio.
+    /// Runs both sides in turns and prints medians and their ratios.
     pub fn run(&self, root: &Path) -> Result<()> {
         let text = self.text.canonicalize().with_context(|| format!("no text `{}`", self.text.display()))?;
         let python = match &self.python {
-            Some(python) => python.clone(),
+            Some(python) => std::path::absolute(python)?,
             None => environment(root, &TORCH)?,
         };
         let built = ["build", "--release", "-p", "microtome-cli"];
-        ran(Command::new("cargo").args(built).current_dir(root))?;
-        let (mut ours, mut theirs) = (vec![], vec![]);
+        ran(cargo().args(built).current_dir(root))?;
+        let load_before = machine::load_average();
+        let measured = |setting| Measured { setting, ours: vec![], theirs: vec![] };
+        let mut all: Vec<Measured> = self.settings()?.into_iter().map(measured).collect();
+        let mut text_of_report = String::new();
         for round in 0..self.rounds {
-            theirs.push(self.torch(root, &python, &text)?);
-            ours.push(self.microtome(root, &text, round)?);
-            let (a, b) = (&ours[round], &theirs[round]);
-            println!("round {}: microtome {:.1} ms, torch {:.1} ms", round + 1, a.update_ms, b.update_ms);
+            for Measured { setting, ours, theirs } in &mut all {
+                theirs.push(setting.torch(root, &python, &text)?);
+                ours.push(setting.microtome(root, &text, round)?);
+                let (a, b) = (&ours[round], &theirs[round]);
+                let name = &setting.name;
+                eprintln!(
+                    "round {}, {name}: microtome {:.1} ms, torch {:.1} ms",
+                    round + 1,
+                    a.update_ms,
+                    b.update_ms
+                );
+            }
+            text_of_report = report(root, &all, load_before);
+            // A run takes minutes: one that is stopped does not take those before it along.
+            if let Some(out) = &self.out {
+                fs::write(out, &text_of_report)
+                    .with_context(|| format!("cannot write `{}`", out.display()))?;
+            }
         }
-        println!("\n| | update, median (range), ms | validation loss, nats |\n|---|---|---|");
-        let mut medians = vec![];
-        for (name, outcomes) in [("microtome", &ours), ("torch, eager", &theirs)] {
-            let mut times: Vec<f64> = outcomes.iter().map(|outcome| outcome.update_ms).collect();
-            times.sort_by(f64::total_cmp);
-            let (median, last) = (times[times.len() / 2], times[times.len() - 1]);
-            let losses: Vec<String> =
-                outcomes.iter().map(|outcome| format!("{:.3}", outcome.validation_loss)).collect();
-            println!("| {name} | {median:.1} ({:.1} to {last:.1}) | {} |", times[0], losses.join(", "));
-            medians.push(median);
-        }
-        println!("\nmicrotome is {:.2} times as fast", medians[1] / medians[0]);
+        print!("{text_of_report}");
         Ok(())
     }
 
+    fn settings(&self) -> Result<Vec<Setting>> {
+        let setting = |sizes: [usize; 5], steps| {
+            let [layers, heads, width, context, batch] = sizes;
+            let name =
+                format!("{layers} layers, {heads} heads, {width} wide, context {context}, batch {batch}");
+            Setting { name, sizes, steps }
+        };
+        Ok(match self.sizes[..] {
+            [] => vec![
+                setting([4, 4, 128, 64, 12], self.steps),
+                setting([6, 6, 384, 128, 12], (self.steps / 10).max(2)),
+            ],
+            [layers, heads, width, context, batch] => {
+                vec![setting([layers, heads, width, context, batch], self.steps)]
+            }
+            _ => bail!("five sizes"),
+        })
+    }
+}
+
+/// Both sides' medians with their ranges, as Markdown.
+fn report(root: &Path, all: &[Measured], load_before: Option<f64>) -> String {
+    let busy = |load: Option<f64>| load.map_or("unknown".to_owned(), |load| format!("{load:.1}"));
+    let (before, after) = (busy(load_before), busy(machine::load_average()));
+    let commit = machine::commit(root).unwrap_or("unknown".to_owned());
+    let mut text = format!(
+        "{}. Load average {before} before, {after} after. Commit {commit}.\n\n\
+         | setting | updates | microtome, ms an update | torch, eager, ms an update | ratio | loss here, nats | loss there |\n\
+         |---|---|---|---|---|---|---|\n",
+        machine::described()
+    );
+    for Measured { setting, ours, theirs } in all {
+        let times = |outcomes: &[Outcome]| {
+            let mut times: Vec<f64> = outcomes.iter().map(|outcome| outcome.update_ms).collect();
+            times.sort_by(f64::total_cmp);
+            times
+        };
+        let (a, b) = (times(ours), times(theirs));
+        let median = |times: &[f64]| times[times.len() / 2];
+        let cell = |times: &[f64]| {
+            format!("{:.1} ({:.1} to {:.1})", median(times), times[0], times[times.len() - 1])
+        };
+        let losses = |outcomes: &[Outcome]| -> String {
+            outcomes.iter().map(|o| format!("{:.3}", o.validation_loss)).collect::<Vec<_>>().join(", ")
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {:.2} x | {} | {} |",
+            setting.name,
+            setting.steps,
+            cell(&a),
+            cell(&b),
+            median(&b) / median(&a),
+            losses(ours),
+            losses(theirs)
+        );
+    }
+    text
+}
+
+impl Setting {
     fn torch(&self, root: &Path, python: &Path, text: &Path) -> Result<Outcome> {
         let script = root.join("xtask/peers/train_characters.py");
-        let numbers = std::iter::once(self.steps).chain(self.sizes.iter().copied());
+        let numbers = std::iter::once(self.steps).chain(self.sizes);
         let mut command = Command::new(python);
         command.arg(script).arg(text).args(numbers.map(|n| n.to_string()));
         let output = command.stderr(Stdio::inherit()).output().context("cannot start Python")?;
@@ -92,7 +180,7 @@ impl BenchTraining {
     fn microtome(&self, root: &Path, text: &Path, seed: usize) -> Result<Outcome> {
         let dir = root.join("target/bench-training");
         fs::create_dir_all(&dir)?;
-        let [n_layers, n_heads, d_model, n_ctx, batch] = self.sizes[..] else { bail!("five sizes") };
+        let [n_layers, n_heads, d_model, n_ctx, batch] = self.sizes;
         let config = dir.join("config.toml");
         let settings = format!(
             "seed = {seed}\n\
@@ -100,11 +188,12 @@ impl BenchTraining {
              activation = \"gelu\"\nbias = false\n\
              [data]\ntext = {text:?}\ntokenizer = \"characters\"\n\
              [training]\nsteps = {steps}\nbatch = {batch}\nlearning_rate = 1e-3\nmin_learning_rate = 1e-4\n\
-             warmup = 100\nweight_decay = 0.1\nbeta2 = 0.99\nclip = 1.0\n\
+             warmup = {warmup}\nweight_decay = 0.1\nbeta2 = 0.99\nclip = 1.0\n\
              [evaluation]\nevery = {steps}\nbatches = \"all\"\ntelemetry = false\n\
              [checkpoints]\nevery = {steps}\n",
             text = text.display().to_string(),
             steps = self.steps,
+            warmup = 100.min(self.steps / 2),
         );
         fs::write(&config, settings)?;
         let run = dir.join("run");

@@ -4,8 +4,10 @@
 //! still builds where they do not, and says which of them is broken.
 
 mod bench_peer;
+mod bench_scaling;
 mod bench_server;
 mod bench_training;
+mod cargo;
 mod links;
 mod make_model;
 mod noise;
@@ -33,6 +35,8 @@ enum Task {
     MakeModel(make_model::MakeModel),
     /// Sweeps and other tasks here and in Python, in turns, and whether their answers agree.
     BenchPeer(bench_peer::BenchPeer),
+    /// What sweeps cost against lanes, tokens, layers, threads and memory, with pictures.
+    BenchScaling(bench_scaling::BenchScaling),
     /// The server under mixed requests from many connections.
     BenchServer(bench_server::BenchServer),
     /// Train here and in PyTorch, in turns, and compare time and loss.
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Task::GenApi => web::gen_api(root),
         Task::MakeModel(make) => make.run(),
         Task::BenchPeer(bench) => bench.run(root),
+        Task::BenchScaling(bench) => bench.run(root),
         Task::BenchServer(bench) => bench.run(root),
         Task::BenchTraining(bench) => bench.run(root),
     };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::forget_ourselves;
 use crate::{tidy, web};
 
 /// One check.
@@ -76,7 +77,9 @@ impl Action {
             Action::Here(check) => check(root),
             Action::Command { words, env } => {
                 let [program, arguments @ ..] = &words[..] else { bail!("a step without a command") };
-                let status = Command::new(program)
+                let mut command = Command::new(program);
+                forget_ourselves(&mut command);
+                let status = command
                     .args(arguments)
                     .envs(env.iter().copied())
                     .current_dir(root)

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::cargo;
+
 /// Browsers looked for, in this order.
 const BROWSERS: [&str; 4] =
     ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/opt/google/chrome/chrome"];
@@ -50,7 +52,7 @@ fn document(root: &Path) -> Result<Vec<u8>> {
 /// Builds with cargo and says where the program of this name and kind is. `--workspace` is the selection of the
 /// other steps: any other has other features, and compiles most of it again.
 fn build(root: &Path, words: &[&str], (name, kind): (&str, &str)) -> Result<PathBuf> {
-    let output = Command::new("cargo")
+    let output = cargo()
         .args(words)
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root)

@@ -1,6 +1,6 @@
 //! This library's side of `cargo xtask bench-peer`: one process that answers tasks.
 //!
-//!     cargo run --release -p microtome --example peer_tasks CHECKPOINT
+//!     cargo run --release -p microtome --example peer_tasks CHECKPOINT [bf16]
 //!
 //! Loads the checkpoint, weights as in the file, runs one forward pass and says so with a line
 //! `{"versions": {..}, "peak_mib": ..}`. From then on each line of standard input is a task and each line
@@ -12,12 +12,12 @@
 //!
 //! A task is what a user of the library would call, and alone is timed. `flop` is the arithmetic the lanes
 //! engine counts in such a task, in a run of its own that is not timed; only where the request says
-//! `"count": true` and the task is a sweep or a forward pass.
+//! `"count": true`. The task `peak` gives the GFLOP/s of multiply-adds that touch no memory.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use microtome::method::ablate::{Ablate, Targets, zeroed};
 use microtome::method::change::Replacement;
@@ -27,7 +27,7 @@ use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::{MetricId, most_probable};
 use microtome::model::{
     Cache, Change, DType, Edit, Hook, Lane, LaneEvent, LaneOptions, LaneRun, LoadOptions, Positions,
-    Processing, Run, RunOptions, Site, Stream, with_rows,
+    Precision, Preparation, Processing, Run, RunOptions, Site, Stream, with_rows,
 };
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Record, Text, TextModel};
 use serde::Deserialize;
@@ -43,7 +43,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const METRICS: [&str; 4] = ["prob", "rank", "entropy", "margin"];
 
 /// A task with its inputs.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Request {
     task: String,
     clean: Vec<u32>,
@@ -52,7 +53,6 @@ struct Request {
     wrong: u32,
     cut: Vec<(usize, usize)>,
     new_tokens: usize,
-    #[serde(default)]
     count: bool,
 }
 
@@ -65,9 +65,21 @@ enum Found {
     Numbers(Vec<f64>),
 }
 
-fn main() -> Outcome<()> {
-    let checkpoint = std::env::args().nth(1).ok_or("usage: peer_tasks CHECKPOINT")?;
-    let model = TextModel::load(&checkpoint, Processing::Raw, &LoadOptions::default(), &mut ())?;
+fn main() -> Result<(), String> {
+    microtome_kernels::keep_free_memory(Duration::from_secs(10));
+    // On a thread of the pool itself, as in the command.
+    rayon::scope(|_| answer().map_err(|error| error.to_string()))
+}
+
+fn answer() -> Outcome<()> {
+    let checkpoint = std::env::args().nth(1).ok_or("usage: peer_tasks CHECKPOINT [bf16]")?;
+    let precision = match std::env::args().nth(2).as_deref() {
+        None => Precision::F32,
+        Some("bf16") => Precision::Bf16,
+        Some(other) => return Err(format!("weights are kept as f32 or bf16, not `{other}`").into()),
+    };
+    let prepared = Preparation { processing: Processing::Raw, precision };
+    let model = TextModel::load(&checkpoint, prepared, &LoadOptions::default(), &mut ())?;
     forward(&model, &[1, 2, 3, 4])?;
     let mut out = std::io::stdout().lock();
     let versions = json!({"microtome": env!("CARGO_PKG_VERSION")});
@@ -118,6 +130,7 @@ impl Request {
                 Ok(Found::Run(model.model().run(&self.clean, &options)?))
             }
             "generate" => Ok(Found::Numbers(self.generate(model)?)),
+            "peak" => Ok(Found::Numbers(vec![microtome_kernels::peak_gflops()])),
             other => Err(format!("no task `{other}`").into()),
         }
     }
@@ -180,8 +193,21 @@ impl Request {
             Component::heads(model.config()).map(|head| zeroed(head).positions(at.clone())).collect()
         };
         let one_run = || lanes_flop(model, &self.clean, vec![]);
+        let len = self.clean.len() as u64;
+        // A position's logits, and what the blocks take for all positions of the prompt.
+        let logits = 2 * (model.config().d_model * model.config().d_vocab) as u64;
+        let blocks = || Ok::<u64, Box<dyn Error>>(one_run()? - logits);
         Ok(Some(match self.task.as_str() {
             "forward" => one_run()?,
+            "cache" => blocks()? + len * logits,
+            "lens" => blocks()? + len * logits * (model.config().n_layers as u64 + 1),
+            // Both runs, and the derivative, which multiplies by every matrix once.
+            "atp" => 3 * one_run()?,
+            // The prompt, then all new tokens but the last; attention over a longer past is left out.
+            "generate" => {
+                let new = self.new_tokens as u64;
+                blocks()? / len * (len + new - 1) + new * logits
+            }
             "zero_all" => lanes_flop(model, &self.clean, heads(&Positions::All))?,
             "zero_last" => lanes_flop(model, &self.clean, heads(&Positions::Last))?,
             "patch_all" => one_run()? + lanes_flop(model, &self.corrupt, heads(&Positions::All))?,

@@ -119,7 +119,8 @@ impl Distributions {
     fn largest_difference(&self, other: &Distributions) -> f64 {
         let of_row = |(a, b): (&[f32], &[f32])| {
             let (z_a, z_b) = (log_sum_exp(a), log_sum_exp(b));
-            let probs = a.iter().zip(b).map(|(a, b)| ((f64::from(*a) - z_a).exp(), (f64::from(*b) - z_b).exp()));
+            let probs =
+                a.iter().zip(b).map(|(a, b)| ((f64::from(*a) - z_a).exp(), (f64::from(*b) - z_b).exp()));
             probs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
         };
         self.rows().zip(other.rows()).map(of_row).fold(0.0, f64::max)

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// How an engine is started.
+#[derive(Clone)]
 pub struct Launch {
     /// What it is called in the report.
     pub name: &'static str,

@@ -8,20 +8,20 @@
 //! apart than rounding explains, nothing is reported but that.
 
 mod engine;
-mod machine;
+pub mod machine;
 mod report;
 mod tasks;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::cargo::cargo;
 use crate::make_model::MakeModel;
 use crate::python::{self, ran};
 use engine::{Engine, Launch};
@@ -92,10 +92,14 @@ impl BenchPeer {
         let launches = self.launches(root, &dir, &checkpoint)?;
         let load_before = machine::load_average();
         let mut engines = launches.iter().map(Launch::start).collect::<Result<Vec<_>>>()?;
+        let with_bf16 = Launch {
+            arguments: vec![checkpoint.display().to_string(), "bf16".to_owned()],
+            ..launches[0].clone()
+        };
         let mut bench = Bench::new(&engines, tasks, self.wants("load"));
         for round in 0..self.rounds as usize {
             eprintln!("round {} of {}", round + 1, self.rounds);
-            bench.round(round, &mut engines, &launches)?;
+            bench.round(round, &mut engines, &launches, &with_bf16)?;
             // A round takes minutes: one that is stopped does not take those before it along.
             if let Some(out) = &self.out {
                 let preface = self.preface(root, &engines, &bench, (load_before, machine::load_average()));
@@ -118,14 +122,8 @@ impl BenchPeer {
 
     /// How ours and every peer are started, ours first; builds and installs what they need.
     fn launches(&self, root: &Path, dir: &Path, checkpoint: &Path) -> Result<Vec<Launch>> {
-        let mut build = Command::new("cargo");
-        build.args(["build", "--release", "-p", "microtome", "--example", "peer_tasks"]).current_dir(root);
-        // What cargo says of this program; a dependency that looks at it would be built anew.
-        let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-        std::env::vars().filter(|(name, _)| ours(name)).for_each(|(name, _)| {
-            build.env_remove(name);
-        });
-        ran(&mut build)?;
+        let build = ["build", "--release", "-p", "microtome", "--example", "peer_tasks"];
+        ran(cargo().args(build).current_dir(root))?;
         let python = match &self.python {
             Some(python) => std::path::absolute(python)?,
             None => {
@@ -184,7 +182,11 @@ impl BenchPeer {
                 machine::described(),
                 self.threads()
             ),
-            format!("A product of 2048 x 2048 matrices in torch: {gflops:.0} GFLOP/s at best."),
+            format!(
+                "Multiply-adds that touch no memory: {:.0} GFLOP/s at best; a product of 2048 x 2048 matrices in \
+                 torch: {gflops:.0}.",
+                bench.peak_gflops
+            ),
             format!("{}; commit {commit}.", versions.join("; ")),
             format!(
                 "Medians (lowest to highest; number of runs) of {rounds} in turns. An engine does what takes it \
@@ -211,7 +213,11 @@ struct Bench {
     /// By engine: seconds from the start of a process to its first logits; `None` where nobody asked.
     load: Option<Vec<Times>>,
     memory: Vec<Memory>,
+    /// Ours with bf16 weights.
+    memory_bf16: Option<u64>,
     product_gflops: f64,
+    /// Of our own loops, the best seen.
+    peak_gflops: f64,
 }
 
 /// One task's measurements; by engine, ours first.
@@ -240,12 +246,20 @@ impl Bench {
             tasks: tasks.into_iter().map(measured).collect(),
             load: load.then(|| vec![Times::default(); n]),
             memory: engines.iter().map(loaded).collect(),
+            memory_bf16: None,
             product_gflops: 0.0,
+            peak_gflops: 0.0,
         }
     }
 
     /// One turn of every engine at every task. Ours is first in round 0.
-    fn round(&mut self, round: usize, engines: &mut [Engine], launches: &[Launch]) -> Result<()> {
+    fn round(
+        &mut self,
+        round: usize,
+        engines: &mut [Engine],
+        launches: &[Launch],
+        with_bf16: &Launch,
+    ) -> Result<()> {
         let n = engines.len();
         let turns = || (0..n).map(move |turn| (turn + round) % n);
         if let Some(engine) = engines.get_mut(1) {
@@ -254,6 +268,11 @@ impl Bench {
                 let product = engine.ask(&json!({"task": "matmul"}))?.context("torch multiplies matrices")?;
                 self.product_gflops = self.product_gflops.max(PRODUCT_FLOP / product.secs / 1e9);
             }
+        }
+        if let Some(engine) = engines.first_mut() {
+            std::thread::sleep(PAUSE);
+            let peak = engine.ask(&json!({"task": "peak"}))?.context("microtome multiplies")?;
+            self.peak_gflops = peak.values.iter().copied().fold(self.peak_gflops, f64::max);
         }
         if let Some(load) = &mut self.load {
             for turn in turns() {
@@ -264,6 +283,14 @@ impl Bench {
         for measured in &mut self.tasks {
             for turn in turns() {
                 std::thread::sleep(PAUSE);
+                if turn == 0 && measured.task.bf16 {
+                    // A process of its own, so that the other's memory is that of one model.
+                    let mut engine = with_bf16.start()?;
+                    self.memory_bf16 = engine.ready["peak_mib"].as_u64();
+                    std::thread::sleep(PAUSE);
+                    measured.turn(turn, &mut engine)?;
+                    continue;
+                }
                 let peak = measured.turn(turn, &mut engines[turn])?;
                 self.memory[turn].at_end = self.memory[turn].at_end.max(peak);
             }
@@ -286,14 +313,16 @@ impl Bench {
             times: measured.times.clone(),
             flop: measured.flop,
             differences: measured.differences[1..].to_vec(),
-            tolerance: Some(measured.task.tolerance),
+            tolerance: Some(measured.task.tolerance).filter(|tolerance| tolerance.is_finite()),
         });
         Report {
             engines: self.names.iter().map(|name| (*name).to_owned()).collect(),
             preface,
             rows: rows.chain(load).collect(),
             memory: self.memory.clone(),
+            memory_bf16: self.memory_bf16,
             product_gflops: self.product_gflops,
+            peak_gflops: self.peak_gflops,
         }
     }
 }

@@ -39,8 +39,12 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// By engine.
     pub memory: Vec<Memory>,
+    /// Ours with bf16 weights, after its first forward pass.
+    pub memory_bf16: Option<u64>,
     /// GFLOP/s of a large product in torch on the same machine, the best seen.
     pub product_gflops: f64,
+    /// GFLOP/s of our multiply-adds where they touch no memory, the best seen.
+    pub peak_gflops: f64,
 }
 
 impl Times {
@@ -107,22 +111,29 @@ impl Report {
         line(&mut text, &of("peak memory when loaded", &|memory| memory.loaded));
         line(&mut text, &of("peak memory after all tasks", &|memory| memory.at_end));
 
+        if let Some(mib) = self.memory_bf16 {
+            let mut cells = vec!["peak memory when loaded, bf16 weights".to_owned(), format!("{mib} MiB")];
+            cells.resize(heads.len(), String::new());
+            line(&mut text, &cells);
+        }
+
         let _ = writeln!(text);
         let mut heads = vec!["task".to_owned(), format!("{ours}, GFLOP"), "GFLOP/s".to_owned()];
-        heads.push("of the product's".to_owned());
+        heads.extend(["of the product's", "of the peak"].map(str::to_owned));
         heads.extend(peers.iter().map(|peer| format!("difference from {peer}")));
         heads.push("allowed".to_owned());
         line(&mut text, &heads);
         line(&mut text, &vec!["---"; heads.len()]);
-        for row in self.rows.iter().filter(|row| row.tolerance.is_some()) {
+        for row in self.rows.iter().filter(|row| row.tolerance.is_some() || row.flop.is_some()) {
             let mut cells = vec![row.what.clone()];
             cells.extend(match row.flop.zip(row.times[0].median()) {
                 Some((flop, secs)) => {
                     let (gflop, gflops) = (flop as f64 / 1e9, flop as f64 / 1e9 / secs);
-                    let share = 100.0 * gflops / self.product_gflops;
-                    [format!("{gflop:.1}"), format!("{gflops:.0}"), format!("{share:.0} %")]
+                    let share = |of: f64| format!("{:.0} %", 100.0 * gflops / of);
+                    let (product, peak) = (share(self.product_gflops), share(self.peak_gflops));
+                    [format!("{gflop:.1}"), format!("{gflops:.0}"), product, peak]
                 }
-                None => ["-", "-", "-"].map(str::to_owned),
+                None => ["-", "-", "-", "-"].map(str::to_owned),
             });
             let share = |x: f64| if x == 0.0 { "0".to_owned() } else { format!("{x:.0e}") };
             cells.extend(row.differences.iter().map(|apart| apart.map_or("-".to_owned(), share)));
@@ -164,11 +175,14 @@ mod tests {
             preface: vec!["two cores".to_owned()],
             rows: vec![row],
             memory: vec![Memory::default(); 3],
+            memory_bf16: Some(400),
             product_gflops: 100.0,
+            peak_gflops: 200.0,
         };
         let text = report.markdown();
         let times = "| forward | 40.0 ms (30.0 to 50.0; 3) | 2.00 s (1.50 to 2.50; 2) | - | 50 x | - |";
         assert!(text.contains(times), "{text}");
-        assert!(text.contains("| forward | 2.0 | 50 | 50 % | 3e-6 | - | 1e-4 |"), "{text}");
+        assert!(text.contains("| forward | 2.0 | 50 | 50 % | 25 % | 3e-6 | - | 1e-4 |"), "{text}");
+        assert!(text.contains("| peak memory when loaded, bf16 weights | 400 MiB |  |  |  |  |"), "{text}");
     }
 }

@@ -17,6 +17,8 @@ pub struct Task {
     columns: usize,
     /// How far values may be apart, as a share of the largest of their quantity; 0: they are to be equal.
     pub tolerance: f64,
+    /// Whether ours has its weights as bf16. Its answers are then other numbers, and are not compared.
+    pub bf16: bool,
 }
 
 /// f32 gives logits to about a millionth of their size, and a derivative or a logit difference to a hundred
@@ -41,14 +43,19 @@ pub const TASKS: &[Task] = &[
     quick("lens", "logit lens, top 5 at 13 points and all positions"),
     quick("cache", "all activations cached"),
     Task { tolerance: 0.0, ..quick("generate", "20 tokens, greedy, 5 heads set to 0") },
+    Task {
+        tolerance: f64::INFINITY,
+        bf16: true,
+        ..quick("generate", "the same, weights here as bf16 (other numbers, not compared)")
+    },
 ];
 
 const fn head_sweep(name: &'static str, tokens: usize, what: &'static str) -> Task {
-    Task { name, tokens, what, repeats: 1, columns: 4, tolerance: ROUNDING_OF_METRICS }
+    Task { name, tokens, what, repeats: 1, columns: 4, tolerance: ROUNDING_OF_METRICS, bf16: false }
 }
 
 const fn quick(name: &'static str, what: &'static str) -> Task {
-    Task { name, tokens: 16, what, repeats: 3, columns: 1, tolerance: ROUNDING }
+    Task { name, tokens: 16, what, repeats: 3, columns: 1, tolerance: ROUNDING, bf16: false }
 }
 
 /// The tasks of these names, all of them where none is named. `load` may be named, too, though it is no task

@@ -328,7 +328,8 @@ fn what_does_not_fit_together_is_refused_with_what_to_do() {
     assert!(refuse(experiment(denoise(Site::Z, By::Heads(vec![])), vec![pair(1)])).contains("at least one"));
     let raw = Experiment { weights: Processing::Raw, ..experiment(heads(Replacement::Zero), vec![pair(1)]) };
     assert!(refuse(raw).contains("raw weights"));
-    let bf16 = Experiment { precision: Precision::Bf16, ..experiment(heads(Replacement::Zero), vec![pair(1)]) };
+    let bf16 =
+        Experiment { precision: Precision::Bf16, ..experiment(heads(Replacement::Zero), vec![pair(1)]) };
     assert!(refuse(bf16).contains("bf16 weights"));
     let by_position =
         Patch { site: Site::Z, by: By::HeadPosition, direction: Direction::Noise, at: Positions::Last };
