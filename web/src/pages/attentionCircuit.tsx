@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { runExperiment } from "../api";
 import type { Experiment, Tokens } from "../api";
 import { Progress, Result, Segmented, Working } from "../components";
-import { change, model, parseHead, useResource, useShown, workspace } from "../state";
+import { change, model, parseHead, rounding, useResource, useShown, workspace } from "../state";
 import type { ShownFile } from "../state";
 import { CircuitFacts, Pairs } from "../views/attention/CircuitFacts";
 import { Compositions } from "../views/attention/Compositions";
@@ -29,7 +29,7 @@ export function HeadCircuitFace({ head, tokens, files }: FaceProps) {
   const size = about?.config.norm == null ? "as_is" : workspace.size.value;
   const ids = [...new Set(tokens?.ids ?? [])].slice(0, TOKENS);
   const question: Experiment | null = about && {
-    model: about.id, weights: about.weights, prompts: [], method: { head_circuit: { head, embedding, size, tokens: ids } },
+    model: about.id, weights: about.weights, ...rounding(about.precision), prompts: [], method: { head_circuit: { head, embedding, size, tokens: ids } },
   };
   const key = useSignal(question);
   useEffect(() => {
@@ -38,7 +38,7 @@ export function HeadCircuitFace({ head, tokens, files }: FaceProps) {
   const circuit = useResource(key, runExperiment);
   const all = useComputed<Experiment | null>(() => {
     const now = model.value;
-    return now && { model: now.id, weights: now.weights, prompts: [], method: { composition: {} } };
+    return now && { model: now.id, weights: now.weights, ...rounding(now.precision), prompts: [], method: { composition: {} } };
   });
   const composition = useResource(all, runExperiment);
   useShown({ experiment: question, record: circuit.data.value, table: 0, files });

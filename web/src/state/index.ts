@@ -13,7 +13,7 @@
 //   useTokens(text)           a text in tokens, as it is typed
 //   useRoles()                scores of all heads: previous_token, duplicate_token, induction
 //   show({record, experiment, table})   tells the top bar what Copy as and Export are about
-//   promptOf, metricsFor, experiment, replacement, CUT_NAMES, usesSeed
+//   promptOf, metricsFor, experiment, rounding, replacement, CUT_NAMES, usesSeed
 //   headName, parseHead, picked; parseComponent, componentTitle; theme, toggleTheme
 
 export { asked, awaitingRun, followInputs, runNow } from "./asked";
@@ -25,7 +25,7 @@ export type { Cut, Fields, View } from "./fields";
 export { headName, parseHead, picked } from "./heads";
 export type { Head, Pick } from "./heads";
 export { chooseExample, examples, followModel, model, modelError, modelId, models, openModels } from "./model";
-export { CUT_NAMES, experiment, isCut, metricsFor, promptOf, replacement, usesSeed } from "./prompt";
+export { CUT_NAMES, experiment, isCut, metricsFor, promptOf, replacement, rounding, usesSeed } from "./prompt";
 export { resource, useResource } from "./resource";
 export type { Far, Fetching, Phase, Resource } from "./resource";
 export { useRoles } from "./roles";

@@ -3,7 +3,7 @@
 use microtome::method::attention::patterns;
 use microtome::method::attention_stats::AttentionStats;
 use microtome::method::head_scores::HeadScoring;
-use microtome::model::Processing;
+use microtome::model::{Precision, Processing};
 use microtome::{Bos, Experiment, Method, Prompt, Quantity, Text};
 
 use crate::bench::{Bench, CLEAN, CORRUPT};
@@ -20,6 +20,7 @@ fn experiment(method: Method, prompts: &[&str]) -> Experiment {
     Experiment {
         model: "model".to_owned(),
         weights: Processing::Folded,
+        precision: Precision::F32,
         bos: Bos::Prepend,
         prompts: prompts.iter().map(prompt).collect(),
         method,

@@ -25,6 +25,7 @@ fn statistics(golden: &Golden, tokens: &[u32], detectors: Vec<Detector>) -> Reco
     let experiment = Experiment {
         model: golden.dir.display().to_string(),
         weights: golden.model.model().processing(),
+        precision: microtome::model::Precision::F32,
         bos: Bos::Prepend,
         prompts: vec![Prompt {
             clean: Text::Ids(tokens.to_vec()),

@@ -57,6 +57,7 @@ fn asked(model: &TextModel, method: Method) -> Experiment {
     Experiment {
         model: "toy".to_owned(),
         weights: model.model().processing(),
+        precision: microtome::model::Precision::F32,
         bos: Bos::Prepend,
         prompts: vec![],
         method,
