@@ -20,6 +20,7 @@ fn experiment(method: Method, metric: &str, prompts: Vec<Prompt>) -> Experiment 
     Experiment {
         model: "toy".to_owned(),
         weights: Processing::Folded,
+        precision: microtome::model::Precision::F32,
         bos: Bos::Prepend,
         prompts,
         method,
