@@ -3,10 +3,12 @@
 # disk, and what they print comes out of the serial port. Takes minutes.
 #
 #     apt-get install bochs bochsbios vgabios isolinux syslinux-common xorriso busybox-static cpio
-#     apt-get download linux-image-cloud-amd64's image, and unpack its vmlinuz (dpkg-deb -x)
-#     VMLINUZ=path/to/vmlinuz xtask/emulate-avx512.sh
+#     apt-get download "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p')"
+#     dpkg-deb -x linux-image-*.deb kernel
+#     VMLINUZ=$(ls kernel/boot/vmlinuz-*) xtask/emulate-avx512.sh
 set -eu
-: "${VMLINUZ:?name a kernel, for example that of Debian\'s linux-image-*-cloud-amd64}"
+: "${VMLINUZ:?name a kernel, for example that of Debian's linux-image-*-cloud-amd64}"
+VMLINUZ=$(realpath "$VMLINUZ")
 cd "$(dirname "$0")/.."
 work=target/avx512
 rm -rf "$work" && mkdir -p "$work/root/bin" "$work/iso/isolinux"

@@ -46,6 +46,8 @@ fn measure() -> Outcome<()> {
         microtome_kernels::peak_gflops()
     );
 
+    // First, while nothing is free that was in use before.
+    let memory = memory_table(&whole)?;
     let by_lanes = by_lanes(&whole, tries)?;
     let by_tokens = by_tokens(&whole, tries)?;
     let by_layers = by_layers(tries)?;
@@ -53,7 +55,7 @@ fn measure() -> Outcome<()> {
         study.write(dir, &mut text)?;
     }
     threads_table(&whole, tries, &mut text)?;
-    memory_table(&whole, &mut text)?;
+    text += &memory;
     std::fs::write(dir.join("scaling.md"), &text)?;
     print!("{text}");
     Ok(())
@@ -142,13 +144,14 @@ impl Study {
         writeln!(text, "\n### {}\n\n![{}]({}.svg)\n", self.title, self.title, self.name)?;
         writeln!(
             text,
-            "| {} | what | time | GFLOP | GFLOP/s | off a straight line |\n|---|---|---|---|---|---|",
+            "| {} | what | time | GFLOP | GFLOP/s | off a straight line, of the longest |\n|---|---|---|---|---|---|",
             self.x
         )?;
         for curve in &self.curves {
             let line = fitted(&curve.points);
+            let longest = curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
             for &(x, secs, flop) in &curve.points {
-                let off = 100.0 * (secs / line(x as f64) - 1.0);
+                let off = 100.0 * (secs - line(x as f64)) / longest;
                 let (gflop, rate) = (flop / 1e9, flop / 1e9 / secs);
                 let name = curve.name;
                 writeln!(text, "| {x} | {name} | {} | {gflop:.1} | {rate:.0} | {off:+.0} % |", time(secs))?;
@@ -245,7 +248,8 @@ fn threads_table(model: &Model, tries: usize, text: &mut String) -> Outcome<()> 
     counts.dedup();
     let heads = || (0..144).map(|i| (i / 12, i % 12));
     writeln!(text, "\n### One thread against two\n")?;
-    let heads_of: Vec<String> = counts.iter().map(|n| format!("{n} threads")).collect();
+    let heads_of: Vec<String> =
+        counts.iter().map(|n| format!("{n} thread{}", if *n == 1 { "" } else { "s" })).collect();
     writeln!(text, "| task, 16 tokens | {} | one / two |", heads_of.join(" | "))?;
     writeln!(text, "|---|{}---|", "---|".repeat(counts.len()))?;
     let tasks: [(&str, Option<Positions>); 3] = [
@@ -278,7 +282,8 @@ fn threads_table(model: &Model, tries: usize, text: &mut String) -> Outcome<()> 
 }
 
 /// The most memory a sweep adds to what the model takes, against the budget it was given.
-fn memory_table(model: &Model, text: &mut String) -> Outcome<()> {
+fn memory_table(model: &Model) -> Outcome<String> {
+    let mut text = String::new();
     writeln!(text, "\n### Memory against the budget\n")?;
     writeln!(
         text,
@@ -299,7 +304,7 @@ fn memory_table(model: &Model, text: &mut String) -> Outcome<()> {
         let above = peak.zip(before).map(|(peak, before)| peak.saturating_sub(before));
         writeln!(text, "| {budget} | {} | {} | {} |", mib(peak), mib(above), time(secs))?;
     }
-    Ok(())
+    Ok(text)
 }
 
 /// A line of what the system says of this process, MiB.
