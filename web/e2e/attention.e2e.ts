@@ -136,6 +136,7 @@ test("a head's circuit is the API's, and each head it composes with is a link", 
   const record = await ask(on({ prompts: [], method: { head_circuit: { head: "L4H3", embedding: "embed", size: "as_is", tokens: [...new Set(ids)] } } }));
   const report = record.results.head_circuit;
   if (!report) throw new Error("the record has no circuit");
+  await page.locator("dl.facts dd").first().waitFor();
   const facts = await page.locator("dl.facts dd").allTextContents();
   expect(facts).toEqual([signed(report.copying ?? Number.NaN), signed(report.matching ?? Number.NaN), percent(report.ov.diagonal_first), percent(report.qk.diagonal_first)]);
   const pairs = page.getByRole("region", { name: /^OV.*strongest pairs/ }).locator("tbody tr");

@@ -17,7 +17,7 @@ const folder = process.env["UPDATE_SCREENSHOTS"] === "1"
   : (process.env["SCREENSHOTS"] ?? mkdtempSync(join(tmpdir(), "microtome-pictures-")));
 mkdirSync(folder, { recursive: true });
 
-const MOST_BYTES = 200_000;
+const MOST_BYTES = 250_000;
 
 const SURGERY = place("surgery", { ...FACT, cut: "L0H3,L1H2,L4H3" });
 const ABLATION = place("ablation", { ...FACT, cut: "L0H3,L1H2" });
@@ -26,7 +26,7 @@ const PATCHING = place("patching", { ...NAMES, patch: "L3@10", pos: "10" });
 const LENS = place("lens", { ...FACT, with: FACT.corrupt });
 const ATTENTION = place("attention", SAID_TWICE);
 
-const PICTURES: readonly (Look & { name: string; at: string })[] = [
+const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] = [
   { name: "surgery", at: SURGERY },
   { name: "surgery-dark", at: SURGERY, theme: "dark" },
   { name: "surgery-360", at: SURGERY, ...PHONE },
@@ -37,10 +37,12 @@ const PICTURES: readonly (Look & { name: string; at: string })[] = [
   { name: "patching-dark", at: PATCHING, theme: "dark" },
   { name: "lens", at: LENS },
   { name: "attention", at: ATTENTION },
+  { name: "attention-circuit", at: place("attention", { ...SAID_TWICE, face: "circuit", head: "L1H3" }), theme: "dark", wait: "dl.facts dd" },
 ];
 
-test.each(PICTURES)("a picture of $name", async ({ name, at, ...look }) => {
+test.each(PICTURES)("a picture of $name", async ({ name, at, wait, ...look }) => {
   const page = await open(at, look);
+  if (wait) await page.locator(wait).first().waitFor();
   await settled(page);
   await still(page);
   const path = join(folder, `${name}.png`);

@@ -75,6 +75,11 @@ impl Best {
         Best { kept: Vec::with_capacity(count + 1), count, order }
     }
 
+    /// The worst value kept, once there are enough.
+    fn bound(&self, none: f32) -> f32 {
+        self.kept.last().filter(|_| self.kept.len() == self.count).map_or(none, |entry| entry.value)
+    }
+
     fn offer(&mut self, entry: Entry) {
         let full = self.kept.len() == self.count;
         if full && self.kept.last().is_none_or(|last| (self.order)(&entry, last) != Ordering::Less) {
@@ -105,8 +110,10 @@ pub(crate) fn scan(
     for start in (0..rows).step_by(at_once) {
         let len = at_once.min(rows - start);
         let block = a.narrow(0, start, len)?.matmul(b)?; // [rows, columns]
+        // Nothing at or inside these can still get in: of equal entries the earlier stands first.
+        let kept = Bounds { above: highest.bound(f32::NEG_INFINITY), below: lowest.bound(f32::INFINITY) };
         let of_rows: Vec<OfRow> = with_rows(&block, |values| {
-            let row = |(i, row): (usize, &[f32])| OfRow::new(start + i, row, count);
+            let row = |(i, row): (usize, &[f32])| OfRow::new(start + i, row, count, kept);
             values.par_chunks(columns).enumerate().map(row).collect()
         })?;
         // In their order, so that the number of threads changes nothing.
@@ -138,20 +145,69 @@ struct OfRow {
     diagonal_first: bool,
 }
 
+/// What an entry must pass to be among the best.
+#[derive(Clone, Copy)]
+struct Bounds {
+    above: f32,
+    below: f32,
+}
+
 impl OfRow {
-    fn new(row: usize, values: &[f32], count: usize) -> OfRow {
+    fn new(row: usize, values: &[f32], count: usize, bounds: Bounds) -> OfRow {
+        let totals = Totals::of(values);
         let (mut highest, mut lowest) = (Best::new(count, descending), Best::new(count, ascending));
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for (column, &value) in values.iter().enumerate() {
-            sum += f64::from(value);
-            squares += f64::from(value) * f64::from(value);
-            let entry = Entry { row, column, value };
-            highest.offer(entry);
-            lowest.offer(entry);
+        // Of thousands of rows few have an entry among the best; the others are not looked through again.
+        if totals.most > bounds.above {
+            let better = values.iter().enumerate().filter(|(_, value)| **value > bounds.above);
+            better.for_each(|(column, &value)| highest.offer(Entry { row, column, value }));
+        }
+        if totals.least < bounds.below {
+            let better = values.iter().enumerate().filter(|(_, value)| **value < bounds.below);
+            better.for_each(|(column, &value)| lowest.offer(Entry { row, column, value }));
         }
         let diagonal = values.get(row).copied().unwrap_or(f32::NAN);
-        let diagonal_first = values.iter().all(|&value| value <= diagonal);
-        OfRow { highest, lowest, sum, squares, diagonal: f64::from(diagonal), diagonal_first }
+        OfRow {
+            highest,
+            lowest,
+            sum: totals.sum,
+            squares: totals.squares,
+            diagonal: f64::from(diagonal),
+            diagonal_first: totals.most <= diagonal,
+        }
+    }
+}
+
+/// Sums and ends of a row.
+struct Totals {
+    sum: f64,
+    squares: f64,
+    most: f32,
+    least: f32,
+}
+
+impl Totals {
+    /// Eight sums side by side, which the processor adds together.
+    fn of(values: &[f32]) -> Totals {
+        let (mut sums, mut squares) = ([0.0f64; 8], [0.0f64; 8]);
+        let (mut most, mut least) = ([f32::NEG_INFINITY; 8], [f32::INFINITY; 8]);
+        let eights = values.chunks_exact(8);
+        let rest = eights.remainder();
+        for eight in eights {
+            for i in 0..8 {
+                let (value, wide) = (eight[i], f64::from(eight[i]));
+                sums[i] += wide;
+                squares[i] += wide * wide;
+                most[i] = if value > most[i] { value } else { most[i] };
+                least[i] = if value < least[i] { value } else { least[i] };
+            }
+        }
+        let wide = || rest.iter().map(|&x| f64::from(x));
+        Totals {
+            sum: sums.iter().sum::<f64>() + wide().sum::<f64>(),
+            squares: squares.iter().sum::<f64>() + wide().map(|x| x * x).sum::<f64>(),
+            most: most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max),
+            least: least.iter().chain(rest).copied().fold(f32::INFINITY, f32::min),
+        }
     }
 }
 
