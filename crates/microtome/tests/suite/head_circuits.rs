@@ -432,3 +432,41 @@ fn what_cannot_be_asked_is_refused_with_what_can() {
     let token = HeadCircuit { tokens: vec![Answer::Id(19)], ..circuit(0, 0) };
     assert!(message(&whole, token).contains("19"));
 }
+
+#[test]
+fn positional_is_one_where_attention_knows_no_token_and_what_two_patterns_share_elsewhere() {
+    use microtome::method::attention::patterns;
+    use microtome::method::head_scores::HeadScoring;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+    let base = config(true, true);
+    let mut weights = weights(&base);
+    // Without queries of its own a layer's attention is even; the second layer's stays as it is.
+    let qkv = &weights.blocks[0].qkv.w;
+    let width = base.n_heads * base.d_head;
+    let queries = qkv.narrow(1, 0, width).unwrap().zeros_like().unwrap();
+    let others = qkv.narrow(1, width, 2 * width).unwrap();
+    weights.blocks[0].qkv.w = Tensor::cat(&[&queries, &others], 1).unwrap();
+    let model = model(base, weights, Processing::Raw);
+    let scoring = HeadScoring { period: Some(8), sequences: Some(1), least: None };
+    let record = run(&model, Method::HeadScores(scoring));
+    let found = &record.table("positional", Quantity::Value).unwrap().values;
+    assert!(found[..2].iter().all(|score| (score.unwrap() - 1.0).abs() < 1e-6), "{found:?}");
+
+    // The two sequences as documented: one from the seed's first stream, one from its second.
+    let sequence = |stream: u64| -> Vec<u32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        rng.set_stream(stream);
+        (0..8).map(|_| ((u64::from(rng.next_u32()) * 19) >> 32) as u32).collect()
+    };
+    let of = |tokens: &[u32]| values(&patterns(&model, tokens).unwrap());
+    let (a, b) = (of(&sequence(0)), of(&sequence(1)));
+    for (head, score) in found.iter().enumerate() {
+        let shared = |q: usize| -> f64 {
+            (0..=q).map(|k| a[(head * 8 + q) * 8 + k].min(b[(head * 8 + q) * 8 + k])).sum()
+        };
+        let expected = (1..8).map(shared).sum::<f64>() / 7.0;
+        assert!((score.unwrap() - expected).abs() < 1e-6, "{head}: {score:?} {expected}");
+    }
+}
