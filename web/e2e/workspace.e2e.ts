@@ -78,7 +78,7 @@ test("an address opened elsewhere shows the same", async () => {
   const page = await open(place("ablation", { ...FACT, cut: "L1H2", metric: "rank", how: "mean", at: "last" }));
   await settled(page);
   for (const name of ["Rank", "Mean", "Last"]) expect(await page.getByRole("radio", { name, exact: true }).getAttribute("aria-checked"), name).toBe("true");
-  expect(await page.getByRole("list", { name: "Chosen heads" }).getByRole("button", { name: "L1H2", exact: true }).count()).toBe(1);
+  expect(await page.getByRole("list", { name: "Chosen heads" }).getByRole("link", { name: "L1H2", exact: true }).count()).toBe(1);
   await page.getByRole("button", { name: "Share" }).click();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(await page.evaluate(() => window.location.href));
 });

@@ -67,7 +67,8 @@ fn circuit_part(out: &mut String, title: &str, unit: &str, circuit: &CircuitRepo
     let _ = writeln!(out, "\n{title} ({unit})");
     let _ = writeln!(
         out,
-        "all pairs: mean {}, deviation {}; a token with itself: mean {}, the largest of its row for {:.1} %",
+        "all pairs of {} tokens: mean {}, deviation {}; a token with itself: mean {}, the largest of its row for {:.1} %",
+        circuit.tokens,
         signed(circuit.mean),
         number(circuit.deviation),
         signed(circuit.diagonal_mean),
