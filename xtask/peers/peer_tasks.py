@@ -1,8 +1,8 @@
 """The Python side of `cargo xtask bench-peer`: one engine, one process.
 
-    python peer_tasks.py ENGINE CHECKPOINT THREADS
+    python peer_tasks.py ENGINE CHECKPOINT THREADS [DEVICE [PRECISION]]
 
-Loads the checkpoint, runs one forward pass and says so with a line `{"versions": {..}, "peak_mib": ..}`.
+Loads the checkpoint, on a device (`cpu`, `cuda`) and in a precision (`f32`, `bf16`), runs one forward pass and says so with a line `{"versions": {..}, "peak_mib": ..}`.
 From then on each line of standard input is a task and each line of standard output its answer:
 
     {"task": "zero_all", "clean": [ids], "corrupt": [ids], "answer": id, "wrong": id,
@@ -67,26 +67,37 @@ def peak_mib() -> int | None:
     return int(line.split()[1]) // 1024
 
 
-def product_seconds() -> float:
+def product_seconds(device: str, dtype: torch.dtype) -> float:
     """One product of 2048 x 2048 matrices, which says how fast the machine is."""
-    a, b = torch.ones(2048, 2048), torch.ones(2048, 2048)
+    a = torch.ones(2048, 2048, device=device, dtype=dtype)
+    done(device)
     begun = time.perf_counter()
-    a @ b
+    a @ a
+    done(device)
     return time.perf_counter() - begun
 
 
+def done(device: str) -> None:
+    """A GPU may not have come to the end of what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
 def main() -> None:
-    engine, checkpoint, threads = sys.argv[1:]
+    engine, checkpoint, threads, *rest = sys.argv[1:]
+    device = rest[0] if rest else "cpu"
+    dtype = torch.bfloat16 if rest[1:] == ["bf16"] else torch.float32
     torch.set_num_threads(int(threads))
     torch.set_grad_enabled(False)
     module = importlib.import_module("torch_tasks" if engine == "torch" else "transformer_lens_tasks")
-    model = module.Model(engine, Path(checkpoint))
+    torch.set_default_device(device)
+    model = module.Model(engine, Path(checkpoint), device, dtype)
     model.forward(Request("forward", torch.tensor([[1, 2, 3, 4]]), torch.tensor([[]]), 0, 0, [], 0))
     say({"versions": {"torch": torch.__version__, **module.versions()}, "peak_mib": peak_mib()})
     for line in sys.stdin:
         fields = json.loads(line)
         if fields["task"] == "matmul":
-            say({"seconds": product_seconds(), "values": []})
+            say({"seconds": product_seconds(device, dtype), "values": []})
             continue
         task = getattr(model, fields["task"], None)
         if task is None:
@@ -95,6 +106,7 @@ def main() -> None:
         request = Request.of(fields)
         begun = time.perf_counter()
         found = task(request)
+        done(device)
         seconds = time.perf_counter() - begun
         say({"seconds": seconds, "values": found.flatten().tolist(), "peak_mib": peak_mib()})
 

@@ -23,12 +23,14 @@ def versions() -> dict[str, str]:
 
 
 class Model:
-    def __init__(self, _: str, checkpoint: Path):
+    def __init__(self, _: str, checkpoint: Path, device: str, dtype: torch.dtype):
         config = json.loads((checkpoint / "config.json").read_text())
         self.n_layers, self.n_heads, self.d_model = config["n_layer"], config["n_head"], config["n_embd"]
         self.d_head = self.d_model // self.n_heads
         weights = load_file(checkpoint / "model.safetensors")
-        self.weights = {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}
+        self.weights = {
+            name.removeprefix("transformer."): tensor.to(device, dtype) for name, tensor in weights.items()
+        }
 
     # The pieces of a forward pass, on [.., d_model].
 
@@ -58,7 +60,7 @@ class Model:
         return x + self.linear(gelu(pre, approximate="tanh"), f"h.{layer}.mlp.c_proj")
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.norm(x, "ln_f") @ self.weights["wte.weight"].T
+        return (self.norm(x, "ln_f") @ self.weights["wte.weight"].T).float()
 
     def block(self, x: Tensor, layer: int, last_only: bool = False) -> tuple[Tensor, Tensor]:
         """The stream after a layer and its z; of the last position alone where only that is read."""

@@ -18,14 +18,14 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("transformer-lens", "transformers")}
 
 
-def loaded(engine: str):
+def loaded(engine: str, device: str, dtype: torch.dtype):
     if engine == "tl3":
         from transformer_lens import HookedTransformer
 
-        return HookedTransformer.from_pretrained_no_processing("gpt2", device="cpu")
+        return HookedTransformer.from_pretrained_no_processing("gpt2", device=device, dtype=dtype)
     from transformer_lens.model_bridge import TransformerBridge
 
-    model = TransformerBridge.boot_transformers("gpt2", device="cpu")
+    model = TransformerBridge.boot_transformers("gpt2", device=device, dtype=dtype)
     model.enable_compatibility_mode(no_processing=True, disable_warnings=True)
     return model.eval()
 
@@ -35,9 +35,9 @@ def hook_z(layer: int) -> str:
 
 
 class Model:
-    def __init__(self, engine: str, checkpoint: Path):
+    def __init__(self, engine: str, checkpoint: Path, device: str, dtype: torch.dtype):
         os.chdir(checkpoint.parent)
-        self.model = loaded(engine)
+        self.model = loaded(engine, device, dtype)
         self.n_layers, self.n_heads = self.model.cfg.n_layers, self.model.cfg.n_heads
 
     def sweep(self, tokens: Tensor, answer: int, new, pos: slice) -> Tensor:

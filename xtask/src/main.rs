@@ -8,6 +8,8 @@ mod bench_scaling;
 mod bench_server;
 mod bench_training;
 mod cargo;
+mod cuda;
+mod gpu;
 mod links;
 mod make_model;
 mod noise;
@@ -39,6 +41,10 @@ enum Task {
     BenchScaling(bench_scaling::BenchScaling),
     /// The server under mixed requests from many connections.
     BenchServer(bench_server::BenchServer),
+    /// Whether the program builds for NVIDIA's GPUs, and starts where there is none.
+    Cuda(cuda::Cuda),
+    /// On a machine with a GPU: whether it computes what the processor does, and how fast.
+    Gpu(gpu::Gpu),
     /// Train here and in PyTorch, in turns, and compare time and loss.
     BenchTraining(bench_training::BenchTraining),
 }
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Task::BenchPeer(bench) => bench.run(root),
         Task::BenchScaling(bench) => bench.run(root),
         Task::BenchServer(bench) => bench.run(root),
+        Task::Cuda(cuda) => cuda.run(root),
+        Task::Gpu(gpu) => gpu.run(root),
         Task::BenchTraining(bench) => bench.run(root),
     };
     match done {

@@ -54,8 +54,8 @@ pub struct MakeModel {
 }
 
 /// The published sizes.
-#[derive(Clone, Copy, ValueEnum)]
-enum Shape {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
     /// 6 layers, 12 heads, width 768.
     Distilgpt2,
     /// 12 layers, 12 heads, width 768.
@@ -78,6 +78,17 @@ struct Sizes {
 }
 
 impl Shape {
+    /// Its name in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Distilgpt2 => "distilgpt2",
+            Shape::Gpt2Small => "GPT-2 small",
+            Shape::Gpt2Medium => "GPT-2 medium",
+            Shape::Gpt2Large => "GPT-2 large",
+            Shape::Gpt2Xl => "GPT-2 XL",
+        }
+    }
+
     fn sizes(self) -> Sizes {
         let (layers, heads, width) = match self {
             Shape::Distilgpt2 => (6, 12, 768),
@@ -91,10 +102,10 @@ impl Shape {
 }
 
 impl MakeModel {
-    /// A checkpoint of GPT-2 small's shape, with a tokenizer.
-    pub fn gpt2_small(dir: PathBuf) -> MakeModel {
+    /// A checkpoint of a shape, with a tokenizer.
+    pub fn of_shape(shape: Shape, dir: PathBuf) -> MakeModel {
         let (layers, heads, width, ctx, vocab) = (None, None, None, None, None);
-        let (shape, seed, tokenizer) = (Shape::Gpt2Small, 0, true);
+        let (seed, tokenizer) = (0, true);
         MakeModel { dir, shape, layers, heads, width, ctx, vocab, seed, tokenizer }
     }
 

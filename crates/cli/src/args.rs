@@ -10,6 +10,7 @@ use microtome::model::demo::NAME as DEMO;
 use microtome::model::{LoadOptions, Positions, Precision, Preparation, Processing};
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Text, TextModel};
 
+use crate::device;
 use crate::progress;
 
 /// Which model, and how it is prepared.
@@ -80,7 +81,8 @@ impl PrepareArgs {
 /// Loads a model, showing downloads.
 pub fn load(model: &str, prepared: Preparation) -> Result<TextModel> {
     let mut bar = progress::Download::default();
-    Ok(TextModel::load(model, prepared, &LoadOptions::default(), &mut bar)?)
+    let options = LoadOptions { device: device::open()?.device.clone(), ..LoadOptions::default() };
+    Ok(TextModel::load(model, prepared, &options, &mut bar)?)
 }
 
 /// What follows a prompt, and what is measured.

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use microtome::model::{LoadOptions, Precision, Preparation, Processing, load};
+use microtome::model::{LoadOptions, Precision, Preparation, Processing, device_name, load};
 use microtome::{PrecisionCheck, TextModel, check_precision, check_processing};
 
 use crate::args::PrecisionArg;
+use crate::device;
 use crate::output::print;
 use crate::progress;
 
@@ -48,7 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.json {
         let mut value = serde_json::json!({
             "about": about, "config": config, "parameters": n_parameters, "bos": raw.bos(),
-            "folded_against_raw": check,
+            "folded_against_raw": check, "device": device_name(&device::open()?.device),
         });
         if let (Some(rounding), Some(fields)) = (rounding, value.as_object_mut()) {
             fields.insert("bf16_against_f32".to_owned(), serde_json::to_value(rounding)?);
@@ -87,6 +88,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             ),
         );
         line("parameters", format!("{:.2} M, {} in the file", n_parameters as f64 / 1e6, about.dtype));
+        line("device", device::describe()?);
         line("weight hash", about.weight_hash.clone());
         line("tokenizer", about.tokenizer.clone());
         line("BOS", raw.bos().map_or("none".to_owned(), |id| format!("{} (id {id})", raw.label(id))));

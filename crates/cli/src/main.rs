@@ -7,6 +7,7 @@ mod args;
 mod attention;
 mod card;
 mod composition;
+mod device;
 mod edit;
 mod export;
 mod generate;
@@ -33,6 +34,7 @@ mod verify;
 mod whole_file;
 
 use clap::{Parser, Subcommand};
+use microtome::model::DeviceChoice;
 
 /// Large activations come and go by the thousand; this allocator keeps their pages instead of giving
 /// them back to the system and faulting them in again.
@@ -49,6 +51,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "microtome", version, max_term_width = 100)]
 struct Cli {
+    /// Where models compute: auto (a GPU where this build can use one and one is there), cpu, cuda, cuda:1, metal
+    #[arg(long, env = "MICROTOME_DEVICE", value_name = "DEVICE", global = true, default_value_t)]
+    device: DeviceChoice,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -89,7 +94,9 @@ fn main() -> std::process::ExitCode {
     microtome_kernels::keep_free_memory(KEPT);
     // With as much stack as a main thread has, since commands run on them; before anybody asked for the pool.
     let _ = rayon::ThreadPoolBuilder::new().stack_size(8 << 20).build_global();
-    let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(serve::Args::default()));
+    let Cli { device, command } = Cli::parse();
+    device::choose(device);
+    let command = command.unwrap_or_else(|| Command::Serve(serve::Args::default()));
     let result = match command {
         // Its requests come from threads of their own, and share the pool in small pieces.
         Command::Serve(args) => serve::run(&args),

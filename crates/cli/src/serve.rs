@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use microtome::model::Preparation;
+use microtome::model::{Preparation, device_name};
 use microtome_server::{App, Guard, Models, Served, Settings};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{PrecisionArg, WeightsArg, load};
+use crate::device;
 
 /// Open the workbench: the web page and the REST server behind it
 #[derive(clap::Args)]
@@ -87,6 +88,11 @@ impl Default for Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     log(args.log_json);
     let settings = settings(args)?;
+    let open = device::quietly()?;
+    match &open.fallback {
+        Some(problem) => tracing::warn!("computing on the CPU: {problem}"),
+        None => tracing::info!(device = device_name(&open.device), "computing"),
+    }
     let models = models(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the server's threads")?;

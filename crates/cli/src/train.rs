@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use microtome::model::DownloadProgress;
 use microtome_train::{Config, Evaluation, Observer, Progress, Start, Telemetry, train};
 
+use crate::device;
 use crate::output::{STOPPED, duration};
 use crate::progress;
 use crate::study::{self, Study};
@@ -51,6 +52,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    device::refuse_gpu("training")?;
     if let Some(study) = &args.study {
         return study::run(study);
     }

@@ -16,6 +16,8 @@
 mod allocator;
 mod attention;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod dispatch;
 mod distribution;
 mod exp;

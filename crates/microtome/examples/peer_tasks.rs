@@ -1,8 +1,9 @@
 //! This library's side of `cargo xtask bench-peer`: one process that answers tasks.
 //!
-//!     cargo run --release -p microtome --example peer_tasks CHECKPOINT [bf16]
+//!     cargo run --release -p microtome --example peer_tasks CHECKPOINT [DEVICE [PRECISION]]
 //!
-//! Loads the checkpoint, weights as in the file, runs one forward pass and says so with a line
+//! Loads the checkpoint, weights as in the file, on a device (`cpu` where none is named) and in a precision (`f32`,
+//! or `bf16` on a GPU), runs one forward pass and says so with a line
 //! `{"versions": {..}, "peak_mib": ..}`. From then on each line of standard input is a task and each line
 //! of standard output its answer:
 //!
@@ -26,8 +27,8 @@ use microtome::method::logit_lens::LogitLens;
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::{MetricId, most_probable};
 use microtome::model::{
-    Cache, Change, DType, Edit, Hook, Lane, LaneEvent, LaneOptions, LaneRun, LoadOptions, Positions,
-    Precision, Preparation, Processing, Run, RunOptions, Site, Stream, with_rows,
+    Cache, Change, DeviceChoice, Edit, Hook, Lane, LaneEvent, LaneOptions, LaneRun, LoadOptions, Positions,
+    Precision, Preparation, Processing, Run, RunOptions, Site, Stream, as_f64, with_rows,
 };
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Quantity, Record, Text, TextModel};
 use serde::Deserialize;
@@ -72,14 +73,18 @@ fn main() -> Result<(), String> {
 }
 
 fn answer() -> Outcome<()> {
-    let checkpoint = std::env::args().nth(1).ok_or("usage: peer_tasks CHECKPOINT [bf16]")?;
-    let precision = match std::env::args().nth(2).as_deref() {
-        None => Precision::F32,
+    let usage = "usage: peer_tasks CHECKPOINT [DEVICE [PRECISION]]";
+    let checkpoint = std::env::args().nth(1).ok_or(usage)?;
+    let device = std::env::args().nth(2).unwrap_or("cpu".to_owned());
+    let precision = match std::env::args().nth(3).as_deref() {
+        None | Some("f32") => Precision::F32,
         Some("bf16") => Precision::Bf16,
         Some(other) => return Err(format!("weights are kept as f32 or bf16, not `{other}`").into()),
     };
     let prepared = Preparation { processing: Processing::Raw, precision };
-    let model = TextModel::load(&checkpoint, prepared, &LoadOptions::default(), &mut ())?;
+    let device = device.parse::<DeviceChoice>()?.open()?.device;
+    let options = LoadOptions { device, ..LoadOptions::default() };
+    let model = TextModel::load(&checkpoint, prepared, &options, &mut ())?;
     forward(&model, &[1, 2, 3, 4])?;
     let mut out = std::io::stdout().lock();
     let versions = json!({"microtome": env!("CARGO_PKG_VERSION")});
@@ -88,6 +93,8 @@ fn answer() -> Outcome<()> {
         let request: Request = serde_json::from_str(&line?)?;
         let begun = Instant::now();
         let found = request.run(&model)?;
+        // A GPU may not have come to the end of what it was given.
+        model.model().device().synchronize()?;
         let seconds = begun.elapsed().as_secs_f64();
         let peak_mib = peak_mib();
         let flop = if request.count { request.flop(&model)? } else { None };
@@ -167,7 +174,7 @@ impl Request {
         for &hook in &hooks {
             let difference = (clean.get(hook)? - corrupt.activations.get(hook)?)?; // [pos, head, d_head]
             let products = (difference * corrupt.gradients.get(hook)?)?;
-            by_head.extend(products.sum((0, 2))?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+            by_head.extend(as_f64(&products.sum((0, 2))?)?.to_vec1::<f64>()?);
         }
         Ok(by_head)
     }
@@ -241,7 +248,7 @@ impl Found {
                 Ok(lens.top.iter().flatten().flatten().map(|token| token.prob).collect())
             }
             Found::Run(run) if run.cache.hooks().is_empty() => {
-                Ok(run.logits()?.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+                Ok(as_f64(&run.logits()?.flatten_all()?)?.to_vec1()?)
             }
             Found::Run(run) => squares(&run.cache),
             Found::Numbers(numbers) => Ok(numbers.clone()),
@@ -279,7 +286,7 @@ fn squares(cache: &Cache) -> Outcome<Vec<f64>> {
     let mut sums = Vec::new();
     for layer in [0, 6, 11] {
         for site in [ResidPre, Q, K, V, Pattern, Z, ResidMid, MlpPre, MlpPost, ResidPost] {
-            let x = cache.get(site.at(layer))?.to_dtype(DType::F64)?;
+            let x = as_f64(cache.get(site.at(layer))?)?;
             sums.push(x.sqr()?.sum_all()?.to_scalar::<f64>()?);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use microtome_model::{Config, Precision, Processing};
+use microtome_model::{Config, Device, Precision, Processing, device_name};
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Experiment, Method};
@@ -42,10 +42,18 @@ pub struct ModelReport {
     /// How the numbers of its matrices were kept; f32 where left out.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// Where it computed: `cpu`, `cuda:0`, `metal`.
+    #[serde(default = "cpu")]
+    pub device: String,
     /// Its sizes.
     pub config: Config,
     /// What stands in front of text.
     pub bos: String,
+}
+
+/// Where records computed that do not say so.
+fn cpu() -> String {
+    device_name(&Device::Cpu)
 }
 
 /// Everything a method found.
@@ -240,6 +248,7 @@ impl Record {
                 about: model.about().clone(),
                 weights: model.model().processing(),
                 precision: model.model().precision(),
+                device: device_name(model.model().device()),
                 config: model.config().clone(),
                 bos,
             },

@@ -1,8 +1,8 @@
 //! A model together with its vocabulary: text in, tokens with readable labels out.
 
 use microtome_model::{
-    Config, DownloadProgress, LoadOptions, Loaded, LoadedModel, Model, Preparation, Tokenizer, load_model,
-    weight_hash,
+    Config, Device, DownloadProgress, LoadOptions, Loaded, LoadedModel, Model, Precision, Preparation,
+    Tokenizer, load_model, weight_hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +106,7 @@ impl TextModel {
         options: &LoadOptions,
         progress: &mut dyn DownloadProgress,
     ) -> Result<TextModel> {
-        Ok(TextModel::from_ready(load_model(spec, prepared.into(), options, progress)?))
+        TextModel::from_ready(load_model(spec, prepared.into(), options, progress)?).on(&options.device)
     }
 
     /// The same, from what was loaded already.
@@ -156,6 +156,23 @@ impl TextModel {
         drop(weights);
         let model = model.packed(precision)?;
         Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters })
+    }
+
+    /// The same model computing on another device.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the device fails, or has not enough memory.
+    pub fn on(self, device: &Device) -> Result<TextModel> {
+        let precision = self.model.precision();
+        Ok(TextModel { model: self.model.on(device, precision)?, ..self })
+    }
+
+    /// The same model in the way a GPU computes it: [`Model::composed`].
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the weights cannot be unpacked.
+    pub fn composed(self) -> Result<TextModel> {
+        Ok(TextModel { model: self.model.composed(Precision::F32)?, ..self })
     }
 
     /// How many numbers its weights hold as they came, before processing:

@@ -10,12 +10,13 @@
 //! Everything that could silently do nothing is an error before the run starts: a hook, head, neuron
 //! or position that does not exist, a pattern change away from a pattern, the layer below layer 0.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::axes::{PositionSet, Positions, Units};
 use crate::config::Config;
+use crate::device::{as_f64, moved};
 use crate::error::{Error, Result};
 use crate::hook::{Axis, Hook, Site};
 
@@ -167,9 +168,7 @@ impl Change {
         Ok(match self {
             Change::Zero => true,
             Change::Set(Value::Scalar(x)) | Change::Scale(x) => *x == 0.0,
-            Change::Set(Value::Tensor(t)) => {
-                t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?.contains(&0.0)
-            }
+            Change::Set(Value::Tensor(t)) => as_f64(t)?.flatten_all()?.to_vec1::<f64>()?.contains(&0.0),
             _ => false,
         })
     }
@@ -254,7 +253,8 @@ impl CompiledEdit {
         previous: Option<&Tensor>,
     ) -> Result<Tensor> {
         let like_x = |t: Tensor| -> Result<Tensor> {
-            Ok(t.to_dtype(x.dtype())?.to_device(x.device())?.broadcast_as(x.shape())?.contiguous()?)
+            // Apple's GPUs have no f64: the number's kind changes where it lies, and then it moves.
+            Ok(moved(&t.to_dtype(x.dtype())?, x.device())?.broadcast_as(x.shape())?.contiguous()?)
         };
         let attention = |f: &dyn Fn(usize, usize, usize) -> f64, heads: usize| -> Result<Tensor> {
             let (n_queries, n_keys) = (place.positions.len(), place.n_keys);
@@ -304,7 +304,7 @@ impl CompiledEdit {
             // Rows past the value's end are never selected (`compile` checked), so any row will do.
             let last = t.dim(dim)? - 1;
             let index: Vec<u32> = place.positions.iter().map(|&pos| pos.min(last) as u32).collect();
-            Ok(t.index_select(&Tensor::new(index, t.device())?, dim)?)
+            Ok(t.contiguous()?.index_select(&Tensor::new(index, t.device())?, dim)?)
         };
         if self.hook.site.is_attention() {
             let value = select(value, value.rank() - 2)?;

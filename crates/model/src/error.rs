@@ -20,6 +20,21 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A word that names no device.
+    #[error("device `{name}` not found; expected auto, cpu, cuda, cuda:1 or metal")]
+    UnknownDevice {
+        /// The word.
+        name: String,
+    },
+    /// A device that this build cannot use or this machine does not have.
+    #[error("device `{asked}` cannot be used: {problem}; auto or cpu computes on the processor")]
+    NoDevice {
+        /// The device.
+        asked: String,
+        /// Why.
+        problem: String,
+    },
+
     /// A prompt without tokens.
     #[error("the prompt has no tokens; give at least one")]
     EmptyPrompt,

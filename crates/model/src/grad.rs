@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use crate::axes::Positions;
 use crate::cache::Cache;
+use crate::device::moved;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::fire::Hooks;
@@ -76,6 +77,7 @@ impl Model {
 }
 
 fn backward(probed: Hooks, logits: Tensor, seed: &Tensor) -> Result<Gradients> {
+    let seed = moved(seed, logits.device())?.to_dtype(logits.dtype())?;
     let gradients = (&logits * seed)?.sum_all()?.backward()?;
     let mut out =
         Gradients { activations: Cache::default(), gradients: Cache::default(), logits: logits.detach() };

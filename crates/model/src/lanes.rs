@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Tensor;
 
 use crate::axes::Positions;
+use crate::device::free_memory;
 use crate::edit::{CompiledEdit, Edit};
 use crate::error::{Error, Result};
 use crate::fire::{Hooks, NormInputs};
@@ -98,6 +99,9 @@ struct Planned {
 /// the same memory out again.
 const CHUNK_ROWS: usize = 768;
 
+/// The same on a GPU, which needs more of them to be busy.
+const GPU_CHUNK_ROWS: usize = 4096;
+
 /// Rows of logits computed at once; enough to keep the product efficient.
 const LOGIT_ROWS: usize = 192;
 
@@ -149,7 +153,7 @@ impl<'m> LaneRun<'m> {
     ) -> Result<Work, E> {
         let mut work = Work::default();
         let mut bases = Bases::default();
-        for lanes in self.chunks(options.memory_budget) {
+        for lanes in self.chunks(self.budget(options.memory_budget)) {
             if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Ok(work);
             }
@@ -178,16 +182,22 @@ impl<'m> LaneRun<'m> {
         Ok(work)
     }
 
+    /// At most half of what a GPU has free.
+    fn budget(&self, asked: usize) -> usize {
+        free_memory(self.model.device()).map_or(asked, |free| asked.min(free / 2))
+    }
+
     /// Consecutive lanes that fit the budget, and one way of computing each layer's inputs, together.
     fn chunks(&self, budget: usize) -> Vec<Range<usize>> {
         let mut chunks = Vec::new();
         let (mut first, mut bytes, mut rows) = (0, 0, 0);
+        let most_rows = if self.model.device().is_cpu() { CHUNK_ROWS } else { GPU_CHUNK_ROWS };
         let mut inputs = NormInputs::default();
         for (index, lane) in self.lanes.iter().enumerate() {
             let needs = self.bytes_of(lane);
             let with_lane = inputs.with(lane.edits.iter().map(|edit| edit.hook));
             let n_rows = self.prompts[lane.prompt].len() - lane.start;
-            let is_full = bytes + needs > budget || rows + n_rows > CHUNK_ROWS;
+            let is_full = bytes + needs > budget || rows + n_rows > most_rows;
             if index > first && (is_full || with_lane.conflict().is_some()) {
                 chunks.push(first..index);
                 (first, bytes, rows) = (index, 0, 0);
@@ -336,7 +346,7 @@ impl<'m> LaneRun<'m> {
             })
             .collect();
         let hooks = Hooks::new(edits)?;
-        Ok(Some(Walk::new(self.model.config(), self.model.weights(), bases, groups, hooks)))
+        Ok(Some(Walk::new(self.model, bases, groups, hooks)))
     }
 }
 

@@ -76,13 +76,17 @@ impl LinearMap {
         }
     }
 
-    /// Some columns of `W`, `[in, columns]`, copied where it is packed.
+    /// Some columns of `W`, `[in, columns]`, copied where it is packed or kept as bf16.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) where they do not exist.
     pub fn columns(&self, columns: Range<usize>) -> Result<Tensor> {
         match self {
-            LinearMap::Plain(map) => Ok(map.w.narrow(1, columns.start, columns.len())?),
+            LinearMap::Plain(map) => {
+                let w = map.w.narrow(1, columns.start, columns.len())?;
+                // A matrix may be kept in fewer bits than it is computed with.
+                Ok(w.to_dtype(map.b.dtype())?)
+            }
             LinearMap::Packed(map) => {
                 let b = map.b.narrow(0, columns.start, columns.len())?; // checks the range
                 let shape = (self.d_in(), columns.len());
@@ -97,7 +101,7 @@ impl LinearMap {
     /// [`Error::Tensor`](crate::Error::Tensor) where the tensor library cannot make them.
     pub fn unpacked(&self) -> Result<Linear> {
         match self {
-            LinearMap::Plain(map) => Ok(map.clone()),
+            LinearMap::Plain(map) => Ok(Linear { w: map.w.to_dtype(map.b.dtype())?, b: map.b.clone() }),
             LinearMap::Packed(map) => Ok(Linear { w: self.columns(0..self.d_out())?, b: map.b.clone() }),
         }
     }

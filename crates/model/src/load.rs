@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use crate::archive::TensorArchive;
 use crate::config::{Activation, Config};
@@ -77,6 +77,8 @@ pub struct Source {
 pub struct LoadOptions {
     /// Type to compute in, `F32` or `F64`.
     pub dtype: DType,
+    /// Where a model made ready to run computes; weights are read and processed on the CPU.
+    pub device: Device,
     /// Activation to use where the checkpoint itself does not name one (nanoGPT, TransformerLens).
     pub activation: Option<Activation>,
     /// Cache, endpoint and token for models from the hub.
@@ -84,9 +86,9 @@ pub struct LoadOptions {
 }
 
 impl Default for LoadOptions {
-    /// `F32`, no activation asked for, hub settings from the environment.
+    /// `F32`, the CPU, no activation asked for, hub settings from the environment.
     fn default() -> LoadOptions {
-        LoadOptions { dtype: DType::F32, activation: None, hub: HubSettings::from_env() }
+        LoadOptions { dtype: DType::F32, device: Device::Cpu, activation: None, hub: HubSettings::from_env() }
     }
 }
 

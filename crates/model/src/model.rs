@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fold;
 use crate::linear_map::LinearMap;
+use crate::ops::Arithmetic;
 use crate::weights::Weights;
 
 /// How weights are processed before use; every result says which.
@@ -87,6 +89,7 @@ pub struct Model {
     weights: Weights<LinearMap>,
     processing: Processing,
     precision: Precision,
+    arithmetic: Arithmetic,
 }
 
 impl Model {
@@ -101,13 +104,13 @@ impl Model {
             Processing::Raw => weights,
         };
         let weights = weights.with_maps(|map| Ok(LinearMap::Plain(map)))?;
-        Ok(Model { config, weights, processing, precision: Precision::F32 })
+        Ok(Model { config, weights, processing, precision: Precision::F32, arithmetic: Arithmetic::Kernels })
     }
 
     /// A model of weights processed and packed already.
     pub(crate) fn of_packed(config: Config, weights: Weights<LinearMap>, prepared: Preparation) -> Model {
         let Preparation { processing, precision } = prepared;
-        Model { config, weights, processing, precision }
+        Model { config, weights, processing, precision, arithmetic: Arithmetic::Kernels }
     }
 
     /// The same model with its weights packed for this processor, where they lie on the CPU as f32; any other
@@ -117,13 +120,57 @@ impl Model {
     /// # Errors
     /// [`Error::Tensor`] where the weights cannot be read.
     pub fn packed(self, precision: Precision) -> Result<Model> {
-        let precision = if self.precision == Precision::Bf16 { Precision::Bf16 } else { precision };
+        if self.arithmetic == Arithmetic::Composed {
+            return Ok(self);
+        }
+        let precision = self.rounded(precision);
         let pack = |map: LinearMap| match map {
             LinearMap::Plain(map) => LinearMap::pack(map, precision),
             LinearMap::Packed(_) if self.precision == precision => Ok(map),
             LinearMap::Packed(_) => LinearMap::pack(map.unpacked()?, precision),
         };
         Ok(Model { weights: self.weights.with_maps(pack)?, precision, ..self })
+    }
+
+    /// The same model on another device. On a GPU passes are composed of the tensor library's operations. Matrices
+    /// of bf16 are multiplied in bf16 there, what enters and leaves a product rounded too, and summed up in f32; the
+    /// unembedding is multiplied in f32, and so is everything between the products.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the device fails, or has not enough memory.
+    pub fn on(self, device: &Device, precision: Precision) -> Result<Model> {
+        if device.is_cpu() && self.device().is_cpu() {
+            return Ok(self);
+        }
+        let precision = self.rounded(precision);
+        let model = Model { weights: self.weights.on(device, precision)?, precision, ..self };
+        if device.is_cpu() { model.packed(precision) } else { Ok(model) }
+    }
+
+    /// The same model in the way a GPU computes it, wherever it lies: composed of the tensor library's operations,
+    /// matrices of bf16 multiplied in bf16. It is how that way is tested where there is no GPU.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the weights cannot be unpacked.
+    pub fn composed(self, precision: Precision) -> Result<Model> {
+        let precision = self.rounded(precision);
+        let weights = self.weights.on(&self.device().clone(), precision)?;
+        Ok(Model { weights, precision, arithmetic: Arithmetic::Composed, ..self })
+    }
+
+    /// The precision it has when this one is asked for: what was rounded stays so.
+    fn rounded(&self, asked: Precision) -> Precision {
+        if self.precision == Precision::Bf16 { Precision::Bf16 } else { asked }
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.weights.embed.device()
+    }
+
+    /// What its passes are made of.
+    pub(crate) fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Sizes and choices.

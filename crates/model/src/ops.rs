@@ -2,6 +2,9 @@
 //!
 //! The layers call these and nothing else for their maths, so a faster implementation replaces one
 //! function here. Each works on any device and dtype and is differentiable.
+//!
+//! [`Arithmetic`] says what they are made of. Composed, a matrix may be kept as bf16 beside activations of f32: its
+//! product is taken in bf16 and its result brought back, everything else stays f32.
 
 pub(crate) mod attention;
 mod fused;
@@ -23,6 +26,23 @@ pub(crate) fn has_kernels(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
+/// What the operations of a pass are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Arithmetic {
+    /// The kernels where they apply, the tensor library's operations elsewhere.
+    #[default]
+    Kernels,
+    /// The tensor library's operations everywhere, as on a GPU.
+    Composed,
+}
+
+impl Arithmetic {
+    /// Whether the kernels are to take these.
+    pub fn has_kernels(self, x: &Tensor) -> bool {
+        self == Arithmetic::Kernels && has_kernels(x)
+    }
+}
+
 /// What follows a linear map where nobody looks in between.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Then<'a> {
@@ -33,7 +53,13 @@ pub(crate) enum Then<'a> {
 }
 
 /// Some columns of `x W + b`, and what follows. `x` is `[rows, in]`, the result `[rows, columns]`.
-pub(crate) fn linear(x: &Tensor, map: &LinearMap, columns: Range<usize>, then: Then) -> Result<Tensor> {
+pub(crate) fn linear(
+    by: Arithmetic,
+    x: &Tensor,
+    map: &LinearMap,
+    columns: Range<usize>,
+    then: Then,
+) -> Result<Tensor> {
     let y = match map {
         LinearMap::Packed(map) if !x.track_op() => return packed_linear(x, map, columns, then),
         LinearMap::Packed(map) => {
@@ -41,12 +67,12 @@ pub(crate) fn linear(x: &Tensor, map: &LinearMap, columns: Range<usize>, then: T
         }
         LinearMap::Plain(map) => {
             let (first, count) = (columns.start, columns.len());
-            affine_map(x, &map.w.narrow(1, first, count)?, &map.b.narrow(0, first, count)?)?
+            affine_map(by, x, &map.w.narrow(1, first, count)?, &map.b.narrow(0, first, count)?)?
         }
     };
     match then {
         Then::Keep => Ok(y),
-        Then::Activate(kind) => activation(&y, kind),
+        Then::Activate(kind) => activation(by, &y, kind),
         Then::AddTo(residual) => Ok((residual + y)?),
     }
 }
@@ -65,7 +91,7 @@ fn packed_linear(x: &Tensor, map: &PackedLinear, columns: Range<usize>, then: Th
         Then::Keep => with(kernels::Then::Keep),
         Then::Activate(Activation::GeluNew) => with(kernels::Then::GeluNew),
         Then::Activate(Activation::Gelu) => with(kernels::Then::Gelu),
-        Then::Activate(kind) => activation(&with(kernels::Then::Keep)?, kind),
+        Then::Activate(kind) => activation(Arithmetic::Kernels, &with(kernels::Then::Keep)?, kind),
         Then::AddTo(residual) if residual.track_op() => Ok((residual + with(kernels::Then::Keep)?)?),
         Then::AddTo(residual) => {
             let residual = residual.contiguous()?;
@@ -83,29 +109,41 @@ pub(crate) fn packed_matrix(w: &Tensor, precision: Precision) -> Result<PackedMa
     Ok(fused::on_slices([w], |[data]| Ok(PackedMatrix::new(fused::matrix(data, w.layout())?, precision)))?)
 }
 
-fn affine_map(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
-    match has_kernels(x) {
-        true => Ok(x.apply_op3(w, b, fused::Linear)?),
-        false => Ok(x.matmul(w)?.broadcast_add(b)?),
+fn affine_map(by: Arithmetic, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if by.has_kernels(x) && has_kernels(w) {
+        return Ok(x.apply_op3(w, b, fused::Linear)?);
     }
+    // A GPU multiplies by a whole matrix or by its transpose, not by some columns of one.
+    let whole = w.is_contiguous() || w.t()?.is_contiguous();
+    let w = if whole { w.clone() } else { w.contiguous()? };
+    let y = match w.dtype() == x.dtype() {
+        true => x.contiguous()?.matmul(&w)?,
+        false => x.to_dtype(w.dtype())?.contiguous()?.matmul(&w)?.to_dtype(x.dtype())?,
+    };
+    Ok(y.broadcast_add(b)?)
 }
 
 /// LayerNorm over the last axis, with gain and bias where it has them, in one piece. The same bits as
 /// [`norm_scale`], [`norm_divide`] and [`affine`] give.
-pub(crate) fn layer_norm(x: &Tensor, gain_and_bias: Option<&Affine>, eps: f64) -> Result<Tensor> {
-    if has_kernels(x) {
+pub(crate) fn layer_norm(
+    by: Arithmetic,
+    x: &Tensor,
+    gain_and_bias: Option<&Affine>,
+    eps: f64,
+) -> Result<Tensor> {
+    if by.has_kernels(x) {
         let (x, eps) = (x.contiguous()?, eps as f32);
         return Ok(match gain_and_bias {
             Some(norm) => x.apply_op3(&norm.w, &norm.b, fused::LayerNorm { eps })?,
             None => x.apply_op1(fused::Normalize { eps })?,
         });
     }
-    affine(norm_divide(x, &norm_scale(x, eps)?)?, gain_and_bias)
+    affine(norm_divide(by, x, &norm_scale(by, x, eps)?)?, gain_and_bias)
 }
 
 /// `sqrt(var + eps)` over the last axis (variance with divisor `n`), which becomes 1.
-pub(crate) fn norm_scale(x: &Tensor, eps: f64) -> Result<Tensor> {
-    if has_kernels(x) {
+pub(crate) fn norm_scale(by: Arithmetic, x: &Tensor, eps: f64) -> Result<Tensor> {
+    if by.has_kernels(x) {
         return Ok(x.contiguous()?.apply_op1(fused::NormScale { eps: eps as f32 })?);
     }
     let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
@@ -113,8 +151,8 @@ pub(crate) fn norm_scale(x: &Tensor, eps: f64) -> Result<Tensor> {
 }
 
 /// `(x - mean) / scale`, the mean over the last axis.
-pub(crate) fn norm_divide(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    if has_kernels(x) {
+pub(crate) fn norm_divide(by: Arithmetic, x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    if by.has_kernels(x) {
         return Ok(x.contiguous()?.apply_op2(&scale.contiguous()?, fused::NormDivide)?);
     }
     Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?.broadcast_div(scale)?)
@@ -129,16 +167,16 @@ pub(crate) fn affine(x: Tensor, gain_and_bias: Option<&Affine>) -> Result<Tensor
 }
 
 /// The MLP's non-linearity.
-pub(crate) fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
+pub(crate) fn activation(by: Arithmetic, x: &Tensor, kind: Activation) -> Result<Tensor> {
     Ok(match kind {
-        Activation::GeluNew if has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU_NEW)?,
+        Activation::GeluNew if by.has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU_NEW)?,
         Activation::GeluNew => {
             // Not the tensor library's: the constants of its derivative are rounded to six digits.
             let scale = (2.0 / std::f64::consts::PI).sqrt();
             let u = ((x + (x.sqr()? * x)? * 0.044715)? * scale)?;
             ((x * (u.tanh()? + 1.0)?)? * 0.5)?
         }
-        Activation::Gelu if has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU)?,
+        Activation::Gelu if by.has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU)?,
         Activation::Gelu => x.gelu_erf()?,
         Activation::Relu => x.relu()?,
         Activation::Silu => x.silu()?,
@@ -164,7 +202,8 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor>
     Ok((normalizer - of_target)?.mean_all()?)
 }
 
-/// Batched matrix product over the last two axes; leading axes must agree.
+/// Batched matrix product over the last two axes; leading axes must agree. `b` must be whole, or the transpose of a
+/// whole tensor.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(a.contiguous()?.matmul(b)?)
 }
@@ -181,7 +220,8 @@ mod tests {
             (-40_000..=40_000).map(|i| f64::from(i) * 5e-4).chain([-1e30, 1e30, 0.0]).collect();
         let x = Tensor::new(values, &Device::Cpu).unwrap();
         let of = |dtype: DType| {
-            let y = activation(&x.to_dtype(dtype).unwrap(), Activation::GeluNew).unwrap();
+            let y =
+                activation(Arithmetic::Kernels, &x.to_dtype(dtype).unwrap(), Activation::GeluNew).unwrap();
             y.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
         };
         let exact: Vec<f64> = x

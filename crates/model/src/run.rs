@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use crate::axes::Positions;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::device::on_cpu;
 use crate::edit::{CompiledEdit, Edit};
 use crate::error::{Error, Result};
 use crate::fire::Hooks;
@@ -103,7 +104,7 @@ impl Model {
     /// # Errors
     /// [`Error::Tensor`] where the rows do not have the model's width.
     pub fn logits_from_resid(&self, resid: &Tensor) -> Result<Tensor> {
-        let mut walk = Walk::new(self.config(), self.weights(), &[], vec![], Hooks::default());
+        let mut walk = Walk::new(self, &[], vec![], Hooks::default());
         let input = norm::unhooked(&walk, resid, self.weights().ln_final.as_ref())?;
         unembed::logits_unhooked(&mut walk, &input)
     }
@@ -125,7 +126,7 @@ impl Model {
             .into_iter()
             .map(|(len, walkers)| Ok(Group::new(0, 0, walkers, read.resolve(len)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Walk::new(self.config(), self.weights(), &[], groups, hooks))
+        Ok(Walk::new(self, &[], groups, hooks))
     }
 }
 
@@ -196,7 +197,7 @@ fn collect<P: AsRef<[u32]>>(
 /// # Errors
 /// [`Error::Tensor`] where the tensor cannot be brought to f32.
 pub fn with_rows<T>(x: &Tensor, lend: impl FnOnce(&[f32]) -> T) -> Result<T> {
-    let x = x.to_dtype(candle_core::DType::F32)?.to_device(&candle_core::Device::Cpu)?.contiguous()?;
+    let x = on_cpu(x)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
     let (storage, layout) = x.storage_and_layout();
     let candle_core::Storage::Cpu(storage) = &*storage else {
         unreachable!("the tensor was just brought to the CPU")

@@ -68,7 +68,7 @@ impl<'m> Stream<'m> {
         let config = self.model.config();
         hooks.read((0..config.n_layers).flat_map(|layer| [Site::K.at(layer), Site::V.at(layer)]));
         let bases = std::slice::from_ref(&self.cache);
-        let mut walk = Walk::new(config, self.model.weights(), bases, vec![group], hooks);
+        let mut walk = Walk::new(self.model, bases, vec![group], hooks);
         let resid = walk.blocks(config.n_layers)?.ok_or(Error::EmptyPrompt)?;
         let input = walk.unembed_in(resid)?;
         let logits = walk.logits(&input)?;

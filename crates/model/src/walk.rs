@@ -26,8 +26,9 @@ use crate::fire::{Firing, Hooks};
 use crate::hook::{Hook, Site};
 use crate::layers::{attention, embed, mlp, unembed};
 use crate::linear_map::LinearMap;
+use crate::model::Model;
 use crate::ops;
-use crate::ops::Then;
+use crate::ops::{Arithmetic, Then};
 use crate::weights::Weights;
 
 /// Where a lane joins the walk: the last point at which it equals its base prompt.
@@ -230,6 +231,7 @@ impl Work {
 pub(crate) struct Walk<'m> {
     config: &'m Config,
     weights: &'m Weights<LinearMap>,
+    arithmetic: Arithmetic,
     bases: &'m [BaseValues],
     groups: Vec<Group>,
     narrowed: bool,
@@ -238,14 +240,9 @@ pub(crate) struct Walk<'m> {
 }
 
 impl<'m> Walk<'m> {
-    pub fn new(
-        config: &'m Config,
-        weights: &'m Weights<LinearMap>,
-        bases: &'m [BaseValues],
-        groups: Vec<Group>,
-        hooks: Hooks,
-    ) -> Walk<'m> {
-        Walk { config, weights, bases, groups, narrowed: false, hooks, work: Work::default() }
+    pub fn new(model: &'m Model, bases: &'m [BaseValues], groups: Vec<Group>, hooks: Hooks) -> Walk<'m> {
+        let (config, weights, arithmetic) = (model.config(), model.weights(), model.arithmetic());
+        Walk { config, weights, arithmetic, bases, groups, narrowed: false, hooks, work: Work::default() }
     }
 
     /// Walks the blocks below `stop_at` and returns the residual stream there.
@@ -313,6 +310,10 @@ impl<'m> Walk<'m> {
         self.config
     }
 
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
     pub fn weights(&self) -> &'m Weights<LinearMap> {
         self.weights
     }
@@ -353,13 +354,13 @@ impl<'m> Walk<'m> {
     /// `x W + b`, counted, and what follows it.
     pub fn linear(&mut self, x: &Tensor, map: &LinearMap, then: Then) -> Result<Tensor> {
         self.work.product(x.dim(0)?, map.d_in(), map.d_out());
-        ops::linear(x, map, 0..map.d_out(), then)
+        ops::linear(self.arithmetic, x, map, 0..map.d_out(), then)
     }
 
     /// Some columns of `x W + b`, counted.
     pub fn linear_columns(&mut self, x: &Tensor, map: &LinearMap, columns: Range<usize>) -> Result<Tensor> {
         self.work.product(x.dim(0)?, map.d_in(), columns.len());
-        ops::linear(x, map, columns, Then::Keep)
+        ops::linear(self.arithmetic, x, map, columns, Then::Keep)
     }
 
     /// Whether lanes are going to join here.

@@ -5,11 +5,13 @@
 //! queries, then keys, then values), every bias present (zeros where the file has none). A model holds the
 //! same with [`LinearMap`]s, which may be packed for the processor.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::config::Config;
+use crate::device::{as_f64, moved};
 use crate::error::{Error, Result};
 use crate::linear_map::LinearMap;
+use crate::model::Precision;
 
 /// All tensors of a model. The names in comments are TransformerLens's.
 #[derive(Debug, Clone)]
@@ -122,6 +124,47 @@ impl Weights<LinearMap> {
     /// [`Error::Tensor`] where the tensor library cannot make one.
     pub fn unpacked(&self) -> Result<Weights> {
         self.clone().with_maps(|map| map.unpacked())
+    }
+
+    /// The same as tensors on a device, matrices in the number type they are multiplied in there.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the device fails, or has not enough memory.
+    pub(crate) fn on(&self, device: &Device, precision: Precision) -> Result<Weights<LinearMap>> {
+        let tensor = |x: &Tensor| moved(&x.detach(), device);
+        let affine = |norm: &Option<Affine>| -> Result<Option<Affine>> {
+            norm.as_ref().map(|n| Ok(Affine { w: tensor(&n.w)?, b: tensor(&n.b)? })).transpose()
+        };
+        let map = |map: &LinearMap, multiplied: Precision| -> Result<LinearMap> {
+            let Linear { w, b } = map.unpacked()?;
+            let rounded = match (precision, multiplied) {
+                (Precision::F32, _) => w,
+                (Precision::Bf16, Precision::Bf16) => w.to_dtype(DType::BF16)?,
+                (Precision::Bf16, Precision::F32) => w.to_dtype(DType::BF16)?.to_dtype(w.dtype())?,
+            };
+            Ok(LinearMap::Plain(Linear { w: tensor(&rounded)?, b: tensor(&b)? }))
+        };
+        let block = |block: &BlockWeights<LinearMap>| -> Result<BlockWeights<LinearMap>> {
+            let of = |linear: &LinearMap| map(linear, precision);
+            let mlp = |mlp: &MlpWeights<LinearMap>| -> Result<MlpWeights<LinearMap>> {
+                Ok(MlpWeights { input: of(&mlp.input)?, output: of(&mlp.output)? })
+            };
+            Ok(BlockWeights {
+                ln1: affine(&block.ln1)?,
+                qkv: of(&block.qkv)?,
+                out: of(&block.out)?,
+                ln2: affine(&block.ln2)?,
+                mlp: block.mlp.as_ref().map(mlp).transpose()?,
+            })
+        };
+        Ok(Weights {
+            embed: tensor(&self.embed)?,
+            pos_embed: tensor(&self.pos_embed)?,
+            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
+            ln_final: affine(&self.ln_final)?,
+            // Logits reach hundreds, where bf16 counts in ones: they are not to be rounded.
+            unembed: map(&self.unembed, Precision::F32)?,
+        })
     }
 }
 
@@ -287,7 +330,7 @@ fn is_turned(a: &Tensor, b: &Tensor) -> Result<bool> {
 }
 
 pub(crate) fn is_zero(x: &Tensor) -> Result<bool> {
-    Ok(x.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0)
+    Ok(as_f64(&x.abs()?.max_all()?)?.to_scalar::<f64>()? == 0.0)
 }
 
 fn shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {

@@ -984,6 +984,7 @@ export interface components {
         Health: {
             /** @description `ok`. */
             status: string;
+            /** @description Where the default model computes: `cpu`, `cuda:0`, `metal`. */
             device: string;
             /** @description The default model. */
             model: string;
@@ -1159,7 +1160,7 @@ export interface components {
             precision: components["schemas"]["Precision"];
             n_parameters: number;
             bos?: null | components["schemas"]["TokenLabel"];
-            /** @description Where it runs. */
+            /** @description Where it computes: `cpu`, `cuda:0`, `metal`. */
             device: string;
             threads: number;
             /** @description Version of microtome. */
@@ -1189,6 +1190,8 @@ export interface components {
             weights: components["schemas"]["Processing"];
             /** @description How the numbers of its matrices were kept; f32 where left out. */
             precision?: components["schemas"]["Precision"];
+            /** @description Where it computed: `cpu`, `cuda:0`, `metal`. */
+            device?: string;
             /** @description Its sizes. */
             config: components["schemas"]["Config"];
             /** @description What stands in front of text. */

@@ -33,10 +33,10 @@ function facts(): string {
   const about = model.value;
   if (!about) return "";
   const { n_layers, n_heads, d_model } = about.config;
-  const device = about.device === "cpu" ? "CPU" : about.device;
   const threads = `${about.threads} ${about.threads === 1 ? "thread" : "threads"}`;
   const weights = about.precision === "f32" ? about.weights : `${about.weights} ${about.precision}`;
-  return `${n_layers} layers × ${n_heads} heads · ${d_model} wide · ${weights} weights · ${device}, ${threads}`;
+  const device = about.device === "cpu" ? `CPU, ${threads}` : `GPU (${about.device})`;
+  return `${n_layers} layers × ${n_heads} heads · ${d_model} wide · ${weights} weights · ${device}`;
 }
 
 function modelItems(): MenuItem[] {

@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cargo::cargo;
-use crate::make_model::MakeModel;
+use crate::make_model::{MakeModel, Shape};
 use crate::python::{self, ran};
 use engine::{Engine, Launch};
 use report::{Memory, Report, Row, Times};
@@ -48,11 +48,32 @@ pub struct BenchPeer {
     /// A file for the report, which is printed as well.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Where, and of what, when it is not the processor at GPT-2 small's shape.
+    #[arg(skip)]
+    setting: Setting,
+}
+
+/// What `cargo xtask gpu` asks for.
+struct Setting {
+    device: &'static str,
+    precision: &'static str,
+    shape: Shape,
+    /// The example `peer_tasks` where it is built already.
+    ours: Option<PathBuf>,
+}
+
+impl Default for Setting {
+    fn default() -> Setting {
+        Setting { device: "cpu", precision: "f32", shape: Shape::Gpt2Small, ours: None }
+    }
 }
 
 /// A Python side.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Peer {
+pub enum Peer {
+    /// This library on the processor, where the other one is on a GPU.
+    #[value(skip)]
+    Cpu,
     /// TransformerLens 4, its bridge to transformers, as its users write it.
     Tl4,
     /// TransformerLens 3, as its users write it.
@@ -79,24 +100,47 @@ const SLOW_RUNS: usize = 3;
 const PRODUCT_FLOP: f64 = 2.0 * 2048.0 * 2048.0 * 2048.0;
 
 impl BenchPeer {
+    /// The same tasks on a GPU, with the example `peer_tasks` built already.
+    pub fn on_gpu(
+        (shape, precision): (Shape, &'static str),
+        rounds: u64,
+        peers: Vec<Peer>,
+        ours: PathBuf,
+        python: PathBuf,
+    ) -> BenchPeer {
+        let setting = Setting { device: "cuda", precision, shape, ours: Some(ours) };
+        BenchPeer { rounds, peers, tasks: vec![], python: Some(python), threads: None, out: None, setting }
+    }
+
     /// Makes what is missing, measures, and prints the report.
     pub fn run(&self, root: &Path) -> Result<()> {
+        print!("{}", self.measured(root)?);
+        Ok(())
+    }
+
+    /// Makes what is missing, measures, and gives the report.
+    pub fn measured(&self, root: &Path) -> Result<String> {
         let tasks = tasks::named(&self.tasks)?;
         let dir = root.join("target/bench-peer");
         fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
         // Under this name TransformerLens finds it, too.
-        let checkpoint = dir.join("gpt2");
+        let checkpoint = dir.join(if self.setting.shape == Shape::Gpt2Small { "gpt2" } else { "gpt2-xl" });
         if !checkpoint.exists() {
-            MakeModel::gpt2_small(checkpoint.clone()).run()?;
+            MakeModel::of_shape(self.setting.shape, checkpoint.clone()).run()?;
         }
         let launches = self.launches(root, &dir, &checkpoint)?;
         let load_before = machine::load_average();
         let mut engines = launches.iter().map(Launch::start).collect::<Result<Vec<_>>>()?;
         let with_bf16 = Launch {
-            arguments: vec![checkpoint.display().to_string(), "bf16".to_owned()],
+            arguments: vec![
+                checkpoint.display().to_string(),
+                self.setting.device.to_owned(),
+                "bf16".to_owned(),
+            ],
             ..launches[0].clone()
         };
         let mut bench = Bench::new(&engines, tasks, self.wants("load"));
+        bench.is_rounded = self.setting.precision != "f32";
         for round in 0..self.rounds as usize {
             eprintln!("round {} of {}", round + 1, self.rounds);
             bench.round(round, &mut engines, &launches, &with_bf16)?;
@@ -108,8 +152,7 @@ impl BenchPeer {
             }
         }
         let preface = self.preface(root, &engines, &bench, (load_before, machine::load_average()));
-        print!("{}", bench.report(preface).markdown());
-        Ok(())
+        Ok(bench.report(preface).markdown())
     }
 
     fn wants(&self, task: &str) -> bool {
@@ -122,8 +165,13 @@ impl BenchPeer {
 
     /// How ours and every peer are started, ours first; builds and installs what they need.
     fn launches(&self, root: &Path, dir: &Path, checkpoint: &Path) -> Result<Vec<Launch>> {
-        let build = ["build", "--release", "-p", "microtome", "--example", "peer_tasks"];
-        ran(cargo().args(build).current_dir(root))?;
+        let program = match &self.setting.ours {
+            Some(program) => program.clone(),
+            None => {
+                build_ours(root)?;
+                root.join("target/release/examples/peer_tasks")
+            }
+        };
         let python = match &self.python {
             Some(python) => std::path::absolute(python)?,
             None => {
@@ -132,16 +180,21 @@ impl BenchPeer {
             }
         };
         let (checkpoint, threads) = (checkpoint.display().to_string(), self.threads().to_string());
-        let ours = Launch {
-            name: OURS,
-            program: root.join("target/release/examples/peer_tasks"),
-            arguments: vec![checkpoint.clone()],
+        let (device, precision) = (self.setting.device, self.setting.precision);
+        let ours = |name: &'static str, device: &str| Launch {
+            name,
+            program: program.clone(),
+            arguments: [&checkpoint[..], device, precision].map(str::to_owned).to_vec(),
             variables: vec![("RAYON_NUM_THREADS", threads.clone())],
-            log: dir.join("microtome.log"),
+            log: dir.join(name).with_extension("log"),
         };
-        let mut launches = vec![ours];
+        let mut launches = vec![ours(OURS, device)];
         for peer in &self.peers {
             let name = match peer {
+                Peer::Cpu => {
+                    launches.push(ours("cpu", "cpu"));
+                    continue;
+                }
                 Peer::Tl4 => "tl4",
                 Peer::Tl3 => "tl3",
                 Peer::Torch => "torch",
@@ -155,7 +208,9 @@ impl BenchPeer {
             launches.push(Launch {
                 name,
                 program: python.clone(),
-                arguments: vec![script, name.to_owned(), checkpoint.clone(), threads.clone()],
+                arguments: [&script, name, &checkpoint, &threads, device, precision]
+                    .map(str::to_owned)
+                    .to_vec(),
                 variables,
                 log: dir.join(name).with_extension("log"),
             });
@@ -196,6 +251,12 @@ impl BenchPeer {
     }
 }
 
+/// Builds the example `peer_tasks`.
+fn build_ours(root: &Path) -> Result<()> {
+    let build = ["build", "--release", "-p", "microtome", "--example", "peer_tasks"];
+    ran(cargo().args(build).current_dir(root))
+}
+
 /// `tl4: torch 2.15.0, transformers 5.23.0`
 fn versions(name: &str, ready: &Value) -> String {
     let packages = ready["versions"].as_object().into_iter().flatten();
@@ -218,6 +279,8 @@ struct Bench {
     product_gflops: f64,
     /// Of our own loops, the best seen.
     peak_gflops: f64,
+    /// Whether numbers are rounded so far that answers are compared but not held against each other.
+    is_rounded: bool,
 }
 
 /// One task's measurements; by engine, ours first.
@@ -249,6 +312,7 @@ impl Bench {
             memory_bf16: None,
             product_gflops: 0.0,
             peak_gflops: 0.0,
+            is_rounded: false,
         }
     }
 
@@ -262,7 +326,7 @@ impl Bench {
     ) -> Result<()> {
         let n = engines.len();
         let turns = || (0..n).map(move |turn| (turn + round) % n);
-        if let Some(engine) = engines.get_mut(1) {
+        if let Some(engine) = engines.iter_mut().find(|engine| ![OURS, "cpu"].contains(&engine.name())) {
             std::thread::sleep(PAUSE);
             for _ in 0..3 {
                 let product = engine.ask(&json!({"task": "matmul"}))?.context("torch multiplies matrices")?;
@@ -288,10 +352,10 @@ impl Bench {
                     let mut engine = with_bf16.start()?;
                     self.memory_bf16 = engine.ready["peak_mib"].as_u64();
                     std::thread::sleep(PAUSE);
-                    measured.turn(turn, &mut engine)?;
+                    measured.turn(turn, &mut engine, self.is_rounded)?;
                     continue;
                 }
-                let peak = measured.turn(turn, &mut engines[turn])?;
+                let peak = measured.turn(turn, &mut engines[turn], self.is_rounded)?;
                 self.memory[turn].at_end = self.memory[turn].at_end.max(peak);
             }
             let last = |(name, times): (&&str, &Times)| Some(format!("{name} {:.3} s", times.0.last()?));
@@ -313,7 +377,7 @@ impl Bench {
             times: measured.times.clone(),
             flop: measured.flop,
             differences: measured.differences[1..].to_vec(),
-            tolerance: Some(measured.task.tolerance).filter(|tolerance| tolerance.is_finite()),
+            tolerance: Some(measured.task.tolerance).filter(|limit| limit.is_finite() && !self.is_rounded),
         });
         Report {
             engines: self.names.iter().map(|name| (*name).to_owned()).collect(),
@@ -330,7 +394,7 @@ impl Bench {
 impl Measured {
     /// One engine's turn: it does the task as often as the task says, and its answers are compared with our
     /// first one. Gives the most memory it has held.
-    fn turn(&mut self, index: usize, engine: &mut Engine) -> Result<Option<u64>> {
+    fn turn(&mut self, index: usize, engine: &mut Engine, is_rounded: bool) -> Result<Option<u64>> {
         let mut request = self.task.request();
         let mut peak = None;
         for _ in 0..self.task.repeats {
@@ -351,7 +415,11 @@ impl Measured {
                 (self.ours, self.flop) = (answer.values, answer.flop);
                 continue;
             }
-            let apart = self.task.difference((OURS, &self.ours), (engine.name(), &answer.values))?;
+            let (ours, theirs) = ((OURS, &self.ours[..]), (engine.name(), &answer.values[..]));
+            let apart = match is_rounded {
+                true => self.task.difference_within(f64::INFINITY, ours, theirs)?,
+                false => self.task.difference(ours, theirs)?,
+            };
             self.differences[index] = Some(self.differences[index].unwrap_or(0.0).max(apart));
         }
         Ok(peak)

@@ -31,16 +31,16 @@ const ROUNDING_OF_METRICS: f64 = 1e-3;
 
 /// Every task, in the order of the report.
 pub const TASKS: &[Task] = &[
-    head_sweep("zero_all", 6, "144 heads set to 0, all positions"),
-    head_sweep("zero_all", 16, "144 heads set to 0, all positions"),
-    head_sweep("zero_all", 64, "144 heads set to 0, all positions"),
-    head_sweep("zero_last", 16, "144 heads set to 0, last position"),
-    head_sweep("patch_all", 16, "144 heads patched, all positions"),
-    head_sweep("patch_last", 16, "144 heads patched, last position"),
-    Task { repeats: 1, ..quick("resid_patch", "resid_pre patched by layer and position, 192 runs") },
+    head_sweep("zero_all", 6, "every head set to 0, all positions"),
+    head_sweep("zero_all", 16, "every head set to 0, all positions"),
+    head_sweep("zero_all", 64, "every head set to 0, all positions"),
+    head_sweep("zero_last", 16, "every head set to 0, last position"),
+    head_sweep("patch_all", 16, "every head patched, all positions"),
+    head_sweep("patch_last", 16, "every head patched, last position"),
+    Task { repeats: 1, ..quick("resid_patch", "resid_pre patched by layer and position") },
     quick("forward", "one forward pass, logits at the last position"),
     quick("atp", "attribution patching of z by head"),
-    quick("lens", "logit lens, top 5 at 13 points and all positions"),
+    quick("lens", "logit lens, top 5 after every layer, all positions"),
     quick("cache", "all activations cached"),
     Task { tolerance: 0.0, ..quick("generate", "20 tokens, greedy, 5 heads set to 0") },
     Task {
@@ -91,7 +91,20 @@ impl Task {
     ///
     /// # Errors
     /// Where it is past the tolerance, with both numbers.
-    pub fn difference(&self, (name, ours): (&str, &[f64]), (other, theirs): (&str, &[f64])) -> Result<f64> {
+    pub fn difference(&self, ours: (&str, &[f64]), theirs: (&str, &[f64])) -> Result<f64> {
+        self.difference_within(self.tolerance, ours, theirs)
+    }
+
+    /// The same with another tolerance.
+    ///
+    /// # Errors
+    /// As [`Task::difference`].
+    pub fn difference_within(
+        &self,
+        tolerance: f64,
+        (name, ours): (&str, &[f64]),
+        (other, theirs): (&str, &[f64]),
+    ) -> Result<f64> {
         let task = format!("`{}` at {} tokens", self.name, self.tokens);
         if ours.len() != theirs.len() {
             bail!("{task}: {name} gives {} values, {other} gives {}", ours.len(), theirs.len());
@@ -103,9 +116,9 @@ impl Task {
             for i in cells() {
                 let apart = (ours[i] - theirs[i]).abs() / scale;
                 // What is not a number is never within it.
-                if apart.is_nan() || apart > self.tolerance {
+                if apart.is_nan() || apart > tolerance {
                     let (x, y) = (ours[i], theirs[i]);
-                    let allowed = self.tolerance;
+                    let allowed = tolerance;
                     bail!(
                         "{task}: value {i} is {x} in {name} and {y} in {other}, apart by {apart:.1e} of the \
                          largest, {scale}; at most {allowed:.0e} is rounding"

@@ -143,3 +143,18 @@ fn offline_with_an_empty_cache_the_advice_is_to_connect_once_or_to_name_a_folder
 fn verify_on_another_model_says_what_the_figures_are_for() {
     refused(&["verify", "model"], &["the figures are for GPT-2 small"]);
 }
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_what_to_do() {
+    refused(&["measure", CLEAN, "--device", "gpu"], &["`gpu`", "auto, cpu, cuda, cuda:1 or metal"]);
+    if cfg!(not(feature = "cuda")) {
+        refused(&["measure", CLEAN, "--device", "cuda"], &["`cuda:0`", "--features cuda"]);
+    }
+    if cfg!(not(feature = "metal")) {
+        refused(&["measure", CLEAN, "--device", "metal"], &["`metal`", "--features metal"]);
+    }
+    refused(
+        &["train", "--example", "--device", "cuda"],
+        &["training computes on the CPU only", "--device cuda:0"],
+    );
+}

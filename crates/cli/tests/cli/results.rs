@@ -265,3 +265,10 @@ fn info_measures_what_bf16_changes() {
     let (mean, largest) = (number("mean_kl_nats"), number("largest_kl_nats"));
     assert!(mean > 0.0 && mean <= largest && largest < 1e-2, "{info}");
 }
+
+#[test]
+fn a_record_says_where_it_was_computed() {
+    let bench = Bench::new();
+    let found = bench.run_record(&[&["measure", "--device", "cpu"], &ASK[..]].concat());
+    assert_eq!(found.model.device, "cpu");
+}

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use microtome_model::{DType, Positions, RunOptions, Site, Tensor};
+use microtome_model::{Positions, RunOptions, Site, Tensor, as_f64};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -94,7 +94,8 @@ pub(crate) fn patterns_of_layers(
             Weighting::Output => values.matmul(&w_o(model, layer)?)?, // [head, pos, d_model]
             _ => values,
         };
-        let norms = moved.to_dtype(DType::F64)?.sqr()?.sum(2)?.sqrt()?.to_dtype(pattern.dtype())?; // [head, key]
+        let norms = as_f64(&moved)?.sqr()?.sum(2)?.sqrt()?.to_dtype(pattern.dtype())?; // [head, key]
+        let norms = norms.to_device(pattern.device())?;
         Ok(pattern.broadcast_mul(&norms.unsqueeze(1)?)?)
     };
     let layers = layers.map(layer).collect::<Result<Vec<_>>>()?;

@@ -15,7 +15,7 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{DType, Tensor};
+use microtome_model::{Tensor, as_f64};
 use serde::{Deserialize, Serialize};
 
 use super::attention::{Weighting, bytes_of_patterns, patterns_of_layers};
@@ -313,7 +313,7 @@ struct Numbers {
 
 /// Patterns of a layer's heads, `[head][query][key]`.
 pub(crate) fn rows_of(patterns: &Tensor, layer: usize) -> Result<Vec<Vec<Vec<f64>>>> {
-    Ok(patterns.get(layer)?.to_dtype(DType::F64)?.to_vec3()?)
+    Ok(as_f64(&patterns.get(layer)?)?.to_vec3()?)
 }
 
 /// The mean over the queries from `first` on; `None` where there are none.

@@ -158,5 +158,5 @@ fn logit_direction(
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.to_dtype(microtome_model::DType::F64)?.flatten_all()?.to_vec1()?)
+    Ok(microtome_model::as_f64(x)?.flatten_all()?.to_vec1()?)
 }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use microtome_model::{Change, Config, DType, Edit, Model, RunOptions, Site, Tensor};
+use microtome_model::{Change, Config, Edit, Model, RunOptions, Site, Tensor, as_f64};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -67,8 +67,7 @@ impl LayerMaps {
 
     /// The same in f64.
     pub fn to_f64(&self) -> Result<LayerMaps> {
-        let to = |x: &Tensor| x.to_dtype(DType::F64);
-        Ok(LayerMaps { q: to(&self.q)?, k: to(&self.k)?, v: to(&self.v)?, o: to(&self.o)? })
+        Ok(LayerMaps { q: as_f64(&self.q)?, k: as_f64(&self.k)?, v: as_f64(&self.v)?, o: as_f64(&self.o)? })
     }
 }
 

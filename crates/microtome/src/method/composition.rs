@@ -16,7 +16,7 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{Config, DType, Model, Processing, Tensor};
+use microtome_model::{Config, DType, Device, Model, Processing, Tensor, as_f64};
 use serde::{Deserialize, Serialize};
 
 use super::circuit_weights::{Embedding, LayerMaps, Size, TokensRead, about_weights};
@@ -259,14 +259,14 @@ fn copying(model: &Model, watch: &Watch) -> Result<Option<Vec<Option<f64>>>> {
     let read = TokensRead { model, embedding: Embedding::Embed, size: Size::AsIs, layer: 0 };
     let unembed = &model.weights().unembed;
     // W_U E, the same for all heads, [d_model, d_model].
-    let mut through = Tensor::zeros((config.d_model, config.d_model), DType::F64, unembed.bias().device())?;
+    let mut through = Tensor::zeros((config.d_model, config.d_model), DType::F64, &Device::Cpu)?;
     for start in (0..config.d_vocab).step_by(AT_ONCE) {
         if watch.cancel.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let tokens = start..(start + AT_ONCE).min(config.d_vocab);
-        let rows = read.rows(tokens.clone())?.to_dtype(DType::F64)?.contiguous()?;
-        let columns = unembed.columns(tokens)?.to_dtype(DType::F64)?.contiguous()?;
+        let rows = as_f64(&read.rows(tokens.clone())?)?.contiguous()?;
+        let columns = as_f64(&unembed.columns(tokens)?)?.contiguous()?;
         through = (through + columns.matmul(&rows)?)?;
     }
     let mut scores = Vec::with_capacity(config.n_layers * config.n_heads);

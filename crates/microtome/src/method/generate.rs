@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{DType, Edit, Lane, LaneOptions, RunOptions, Site};
+use microtome_model::{Edit, Lane, LaneOptions, RunOptions, Site};
 use serde::{Deserialize, Serialize};
 
 use super::ablate::cut_together;
@@ -227,7 +227,7 @@ fn compare(model: &TextModel, ids: Vec<u32>, edits: &[Edit], options: &LaneOptio
         let run = model
             .model()
             .run(&ids, &RunOptions { edits, reads: vec![last], logits, ..Default::default() })?;
-        Ok(run.cache.get(last)?.to_dtype(DType::F64)?) // [pos, d_model]
+        Ok(microtome_model::as_f64(run.cache.get(last)?)?) // [pos, d_model]
     };
     let apart = (resid(vec![])? - resid(edits.to_vec())?)?;
     let l2_resid = apart.sqr()?.sum(1)?.sqrt()?.mean_all()?.to_scalar::<f64>()?;

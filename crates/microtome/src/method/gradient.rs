@@ -70,9 +70,7 @@ pub fn metric_gradients(
         let shape = logits.dims2().map_err(microtome_model::Error::from)?;
         let (measured, gradient) = with_rows(logits, |rows| meter.derivative(&subject, rows))??;
         value = measured;
-        let gradient = Tensor::from_vec(gradient, shape, &Device::Cpu);
-        let gradient = gradient.and_then(|g| g.to_dtype(logits.dtype())?.to_device(logits.device()));
-        gradient.map_err(|source| Error::Model(source.into()))
+        Tensor::from_vec(gradient, shape, &Device::Cpu).map_err(|source| Error::Model(source.into()))
     })?;
     Ok(MetricGradients { value, at })
 }

@@ -22,7 +22,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use microtome_model::{Config, DType, Model, Tensor, with_rows};
+use microtome_model::{Config, DType, Device, Model, Tensor, as_f64, with_rows};
 use serde::{Deserialize, Serialize};
 
 use super::circuit_weights::{Embedding, LayerMaps, Size, TokensRead, about_weights};
@@ -343,11 +343,11 @@ fn circuit(model: &TextModel, found: &Scan) -> CircuitReport {
 /// `left [d, n] right [n, d]` in f64, row after row.
 fn small(left: &Tensor, right: &Tensor) -> Result<Vec<Vec<f64>>> {
     let (d, n) = left.dims2()?;
-    let mut sum = Tensor::zeros((d, d), DType::F64, left.device())?;
+    let mut sum = Tensor::zeros((d, d), DType::F64, &Device::Cpu)?;
     for start in (0..n).step_by(PROJECTED) {
         let len = PROJECTED.min(n - start);
-        let left = left.narrow(1, start, len)?.to_dtype(DType::F64)?.contiguous()?;
-        let right = right.narrow(0, start, len)?.to_dtype(DType::F64)?;
+        let left = as_f64(&left.narrow(1, start, len)?)?.contiguous()?;
+        let right = as_f64(&right.narrow(0, start, len)?)?;
         sum = (sum + left.matmul(&right)?)?;
     }
     Ok(sum.to_vec2()?)
@@ -357,7 +357,7 @@ fn small(left: &Tensor, right: &Tensor) -> Result<Vec<Vec<f64>>> {
 fn positions(model: &Model, layer: usize, head: usize, name: Component) -> Result<Table> {
     let config: &Config = model.config();
     let maps = LayerMaps::of(model, layer)?.head(config, head)?.to_f64()?;
-    let embed = model.weights().pos_embed.to_dtype(DType::F64)?;
+    let embed = as_f64(&model.weights().pos_embed)?;
     let scores =
         (embed.matmul(&maps.q)?.matmul(&embed.matmul(&maps.k)?.t()?)? / (config.d_head as f64).sqrt())?;
     let scores: Vec<Vec<f64>> = scores.to_vec2()?; // [query, key]

@@ -10,7 +10,7 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{DType, Hook, RunOptions, Site, Tensor};
+use microtome_model::{Hook, RunOptions, Site, as_f64};
 use serde::{Deserialize, Serialize};
 
 use super::ablate::{Ablate, Targets};
@@ -145,14 +145,14 @@ impl Importance {
             let found = metric_gradients(model, &case.clean.ids, &[], &hooks, of)?;
             let mut scores = Vec::new();
             for &hook in &hooks {
-                let slopes = found.at.gradients.get(hook)?.to_dtype(DType::F64)?;
+                let slopes = as_f64(found.at.gradients.get(hook)?)?;
                 match self.of {
                     Parts::Heads => {
                         let slopes = slopes.to_vec3::<f64>()?; // [head, query, key]
                         scores.extend(slopes.iter().map(|head| mean_over_seen(head)));
                     }
                     Parts::Mlps => {
-                        let out = found.at.activations.get(hook)?.to_dtype(DType::F64)?; // [pos, d_model]
+                        let out = as_f64(found.at.activations.get(hook)?)?; // [pos, d_model]
                         scores.push((out * slopes)?.sum(1)?.abs()?.mean_all()?.to_scalar::<f64>()?);
                     }
                 }
@@ -186,7 +186,7 @@ impl Importance {
             let run = model.model().run(&case.clean.ids, &options)?;
             let mut scores = Vec::new();
             for &hook in &reads {
-                let written: Tensor = run.cache.get(hook)?.to_dtype(DType::F64)?; // [pos, head, d_model] or [pos, d_model]
+                let written = as_f64(run.cache.get(hook)?)?; // [pos, head, d_model] or [pos, d_model]
                 let norms = written.sqr()?.sum(written.rank() - 1)?.sqrt()?.mean(0)?;
                 scores.extend(norms.flatten_all()?.to_vec1::<f64>()?);
             }

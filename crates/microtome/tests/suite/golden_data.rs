@@ -1,10 +1,10 @@
 //! Reference data beside the repository. Where it is absent a test prints why and passes, except in
-//! CI, where its absence is a failure.
+//! CI, where its absence is a failure. `MICROTOME_TEST_ON` runs the models on another device.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use microtome::model::{DType, Device, LoadOptions, Processing, Tensor};
+use microtome::model::{DType, Device, DeviceChoice, LoadOptions, Processing, Tensor};
 use microtome::{Text, TextModel};
 
 /// A file or folder of reference data, or `None` after saying why not.
@@ -88,7 +88,15 @@ impl Golden {
 }
 
 pub fn load_model(path: &Path, processing: Processing) -> TextModel {
-    TextModel::load(path.to_str().unwrap(), processing, &LoadOptions::default(), &mut ()).unwrap()
+    // Another device, or `composed`: the way a GPU computes, on the CPU.
+    let on = std::env::var("MICROTOME_TEST_ON").unwrap_or_default();
+    let device = match &on[..] {
+        "" | "composed" => Device::Cpu,
+        name => name.parse::<DeviceChoice>().unwrap().open().unwrap().device,
+    };
+    let options = LoadOptions { device, ..LoadOptions::default() };
+    let model = TextModel::load(path.to_str().unwrap(), processing, &options, &mut ()).unwrap();
+    if on == "composed" { model.composed().unwrap() } else { model }
 }
 
 pub fn values(tensor: &Tensor) -> Vec<f64> {

@@ -39,7 +39,7 @@ pub(crate) fn attention(
         Some([x]) => {
             let x = walk.fire(at(Site::ResidPre), x)?;
             if let Some(n_pos) = walk.unobserved_attention(layer)
-                && ops::has_kernels(&x)
+                && walk.arithmetic().has_kernels(&x)
             {
                 if let Some(mid) = learnt(walk, layer, block, &x, n_pos)? {
                     return Ok(Some(mid));
@@ -243,6 +243,7 @@ fn attend(walk: &mut Walk, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> 
     for index in walk.active_groups() {
         let group = walk.group(index);
         let attention = Attention {
+            by: walk.arithmetic(),
             n_lanes: group.joined(),
             sees: group.positions().iter().map(|pos| pos + 1).collect(),
             n_keys: group.n_keys(),

@@ -62,7 +62,7 @@ pub(crate) fn mlp(
         Some(activated) if activates => Some(activated),
         Some([mid, pre]) => {
             let pre = walk.fire(at(Site::MlpPre), pre)?;
-            Some([mid, ops::activation(&pre, config.activation)?]) // [rows, d_mlp]
+            Some([mid, ops::activation(walk.arithmetic(), &pre, config.activation)?]) // [rows, d_mlp]
         }
         None => None,
     };

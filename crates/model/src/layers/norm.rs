@@ -26,16 +26,17 @@ pub(crate) fn layer_norm(
     (scale_hook, normalized_hook): (Hook, Hook),
 ) -> Result<Tensor> {
     let Some(norm) = walk.config().norm else { return Ok(x.clone()) };
+    let by = walk.arithmetic();
     if ![scale_hook, normalized_hook].iter().any(|hook| walk.wants(*hook)) {
-        return ops::layer_norm(x, affine, norm.eps);
+        return ops::layer_norm(by, x, affine, norm.eps);
     }
-    let scale = walk.fire(scale_hook, ops::norm_scale(x, norm.eps)?)?; // [rows, 1]
-    let normalized = walk.fire(normalized_hook, ops::norm_divide(x, &scale)?)?; // [rows, d_model]
+    let scale = walk.fire(scale_hook, ops::norm_scale(by, x, norm.eps)?)?; // [rows, 1]
+    let normalized = walk.fire(normalized_hook, ops::norm_divide(by, x, &scale)?)?; // [rows, d_model]
     ops::affine(normalized, affine)
 }
 
 /// The same LayerNorm away from its hooks, over the last axis of any shape: each head's own input.
 pub(crate) fn unhooked(walk: &Walk, x: &Tensor, affine: Option<&Affine>) -> Result<Tensor> {
     let Some(norm) = walk.config().norm else { return Ok(x.clone()) };
-    ops::layer_norm(x, affine, norm.eps)
+    ops::layer_norm(walk.arithmetic(), x, affine, norm.eps)
 }

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Device, Layout
 use microtome_kernels::{self as kernels, AttentionShape, Keyed, Matrix};
 
 use super::fused::{dense, matrix, on_slices};
-use super::{has_kernels, matmul, softmax};
+use super::{Arithmetic, matmul, softmax};
 use crate::error::Result;
 
 type Candle<T> = candle_core::Result<T>;
@@ -16,6 +16,7 @@ type Candle<T> = candle_core::Result<T>;
 /// share, which come before.
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
+    pub by: Arithmetic,
     pub n_lanes: usize,
     /// How many keys each query of a lane sees.
     pub sees: Vec<usize>,
@@ -42,7 +43,7 @@ impl Attention {
     /// cannot be had in one piece.
     pub fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Option<Tensor>> {
         let leads_back = [q, k, v].iter().any(|x| x.track_op());
-        if !has_kernels(q) || (leads_back && !self.is_whole()) {
+        if !self.by.has_kernels(q) || (leads_back && !self.is_whole()) {
             return Ok(None);
         }
         Ok(Some(q.apply_op3(k, v, InOnePiece(self.clone()))?))
@@ -50,7 +51,7 @@ impl Attention {
 
     /// Scores, `[lane, head, query, key]`.
     pub fn scores(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
-        if has_kernels(q) {
+        if self.by.has_kernels(q) {
             return Ok(q.apply_op2(k, Scores(self.clone()))?);
         }
         let (_, n_heads, d_head) = q.dims3()?;
@@ -71,7 +72,7 @@ impl Attention {
 
     /// The pattern, `[lane, head, query, key]`, of scores.
     pub fn pattern(&self, scores: &Tensor) -> Result<Tensor> {
-        match has_kernels(scores) {
+        match self.by.has_kernels(scores) {
             true => Ok(scores.contiguous()?.apply_op1(Pattern(self.clone()))?),
             false => softmax(scores),
         }
@@ -79,7 +80,7 @@ impl Attention {
 
     /// `z`, `[rows, head, d_head]`, of a pattern.
     pub fn mix(&self, pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
-        if has_kernels(pattern) {
+        if self.by.has_kernels(pattern) {
             return Ok(pattern.contiguous()?.apply_op2(v, Mix(self.clone()))?);
         }
         let (n_heads, d_head) = (v.dim(1)?, v.dim(2)?);

@@ -66,7 +66,7 @@ fn collect(
     (out, work)
 }
 
-fn assert_lanes_equal_the_loop(
+pub fn assert_lanes_equal_the_loop(
     model: &Model,
     prompts: &[Vec<u32>],
     lanes: &[Lane],
@@ -87,7 +87,7 @@ fn assert_lanes_equal_the_loop(
     }
 }
 
-fn prompt(len: usize, seed: usize) -> Vec<u32> {
+pub fn prompt(len: usize, seed: usize) -> Vec<u32> {
     (0..len).map(|i| ((i * 7 + seed * 5 + i * i) % 17) as u32).collect()
 }
 
@@ -177,56 +177,62 @@ proptest! {
     }
 }
 
-/// Not left to chance: every change at every hook where it is allowed, at one position and at all.
-#[test]
-fn every_kind_of_edit_at_every_hook_equals_its_full_run() {
-    for kind in KINDS {
-        let config = config(kind);
-        let model = model(kind, Processing::Raw);
-        let len = 5;
-        let mut lanes = Vec::new();
-        for hook in Hook::all(&config) {
-            let shape = hook.shape(&config, len);
-            let filled = |shape: &[usize], x: f64| {
-                let n: usize = shape.iter().product();
-                let cell = |i: usize| x * ((i * i + 3 * i) % 7) as f64;
-                Tensor::from_vec((0..n).map(cell).collect::<Vec<_>>(), shape, &microtome_model::Device::Cpu)
-                    .unwrap()
-            };
-            let mut changes = vec![
-                Change::Zero,
-                Change::Set(Value::Scalar(0.3)),
-                Change::Set(Value::Tensor(filled(&shape, 0.1))),
-                Change::Set(Value::Tensor(filled(&shape[1..], 0.1))),
-                Change::Add(Value::Scalar(0.2)),
-                Change::Add(Value::Tensor(filled(&shape, 0.1))),
-                Change::Scale(1.5),
-            ];
-            if hook.site == Site::Pattern {
-                changes.extend([Change::Uniform, Change::Identity, Change::Random { seed: 3 }]);
-                if hook.layer > 0 {
-                    changes.push(Change::Previous);
-                }
+/// Every change at every hook where it is allowed, at one position and at all, for a prompt of `len` tokens.
+pub fn lanes_of_every_edit(kind: Kind, len: usize) -> Vec<Lane> {
+    let config = config(kind);
+    let model = model(kind, Processing::Raw);
+    let mut lanes = Vec::new();
+    for hook in Hook::all(&config) {
+        let shape = hook.shape(&config, len);
+        let filled = |shape: &[usize], x: f64| {
+            let n: usize = shape.iter().product();
+            let cell = |i: usize| x * ((i * i + 3 * i) % 7) as f64;
+            Tensor::from_vec((0..n).map(cell).collect::<Vec<_>>(), shape, &microtome_model::Device::Cpu)
+                .unwrap()
+        };
+        let mut changes = vec![
+            Change::Zero,
+            Change::Set(Value::Scalar(0.3)),
+            Change::Set(Value::Tensor(filled(&shape, 0.1))),
+            Change::Set(Value::Tensor(filled(&shape[1..], 0.1))),
+            Change::Add(Value::Scalar(0.2)),
+            Change::Add(Value::Tensor(filled(&shape, 0.1))),
+            Change::Scale(1.5),
+        ];
+        if hook.site == Site::Pattern {
+            changes.extend([Change::Uniform, Change::Identity, Change::Random { seed: 3 }]);
+            if hook.layer > 0 {
+                changes.push(Change::Previous);
             }
-            if hook.site.is_attention() {
-                changes.push(Change::KnockOut(vec![(4, 1), (3, 0)]));
-            }
-            let (count, _) = hook.site.units(&config);
-            for change in changes {
-                for positions in
-                    [Positions::All, Positions::Last, Positions::At(vec![1, 3]), Positions::From(3)]
-                {
-                    for units in [Units::All, Units::At(vec![count - 1])] {
-                        let edit = Edit { hook, units, positions: positions.clone(), change: change.clone() };
-                        lanes.push(Lane { prompt: 0, edits: vec![edit] });
-                    }
+        }
+        if hook.site.is_attention() {
+            changes.push(Change::KnockOut(vec![(4, 1), (3, 0)]));
+        }
+        let (count, _) = hook.site.units(&config);
+        for change in changes {
+            for positions in [Positions::All, Positions::Last, Positions::At(vec![1, 3]), Positions::From(3)]
+            {
+                for units in [Units::All, Units::At(vec![count - 1])] {
+                    let edit = Edit { hook, units, positions: positions.clone(), change: change.clone() };
+                    lanes.push(Lane { prompt: 0, edits: vec![edit] });
                 }
             }
         }
-        let allowed = |lane: &Lane| {
-            LaneRun::new(&model, &[prompt(len, 3)], std::slice::from_ref(lane), &Positions::Last).is_ok()
-        };
-        lanes.retain(allowed);
+    }
+    let allowed = |lane: &Lane| {
+        LaneRun::new(&model, &[prompt(len, 3)], std::slice::from_ref(lane), &Positions::Last).is_ok()
+    };
+    lanes.retain(allowed);
+    lanes
+}
+
+/// Not left to chance.
+#[test]
+fn every_kind_of_edit_at_every_hook_equals_its_full_run() {
+    for kind in KINDS {
+        let len = 5;
+        let model = model(kind, Processing::Raw);
+        let mut lanes = lanes_of_every_edit(kind, len);
         assert!(lanes.len() > 1000, "{}", lanes.len());
         for read in [Positions::All, Positions::Last] {
             assert_lanes_equal_the_loop(&model, &[prompt(len, 3)], &lanes, &read, usize::MAX, TOLERANCE);

@@ -1,7 +1,7 @@
 //! Random models of every kind the crate knows, small enough to run thousands of times.
 
 use microtome_model::{
-    Activation, Config, DType, MlpConfig, Model, NormConfig, Precision, Processing, Tensor, Weights,
+    Activation, Config, DType, MlpConfig, Model, NormConfig, Precision, Processing, Tensor, Weights, as_f64,
 };
 
 /// Which parts a toy has.
@@ -37,6 +37,13 @@ pub fn packed_model(kind: Kind, processing: Processing) -> Model {
     packed(kind, processing, 1.3)
 }
 
+/// A model in f64 and the same in f32 with plain weights, both with the gain of [`exact_and_packed`].
+pub fn exact_and_plain(kind: Kind, processing: Processing) -> (Model, Model) {
+    let gain = if kind == Kind::NoNorm { 0.7 } else { 1.3 };
+    let weights = Weights::random(&config(kind), 7, gain).unwrap();
+    (exact(kind, processing, gain), Model::new(config(kind), weights, processing).unwrap())
+}
+
 /// A model in f64 and the same in f32 with packed weights. Where no LayerNorm holds the stream, a gain of 1.3
 /// makes scores in the hundreds, whose rounding alone turns a pattern; there it is lower.
 pub fn exact_and_packed(kind: Kind, processing: Processing) -> (Model, Model) {
@@ -57,7 +64,7 @@ fn packed(kind: Kind, processing: Processing, gain: f64) -> Model {
 }
 
 pub fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    as_f64(tensor).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// The largest difference; equal infinities are equal, NaN is infinitely far.

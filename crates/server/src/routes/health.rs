@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use microtome::model::device_name;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,7 +15,8 @@ use crate::App;
 pub(crate) struct Health {
     /// `ok`.
     status: &'static str,
-    device: &'static str,
+    /// Where the default model computes: `cpu`, `cuda:0`, `metal`.
+    device: String,
     /// The default model.
     model: String,
     n_layers: usize,
@@ -32,7 +34,7 @@ pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
     let config = served.model.config();
     Json(Health {
         status: "ok",
-        device: "cpu",
+        device: device_name(served.model.model().device()),
         model: served.id.clone(),
         n_layers: config.n_layers,
         n_heads: config.n_heads,

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use microtome::metric::METRICS;
-use microtome::model::{Config, Precision, Processing};
+use microtome::model::{Config, Precision, Processing, device_name};
 use microtome::{About, TokenLabel};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -44,7 +44,7 @@ pub(crate) struct ModelInfo {
     n_parameters: usize,
     /// The token in front of text, where there is one.
     bos: Option<TokenLabel>,
-    /// Where it runs.
+    /// Where it computes: `cpu`, `cuda:0`, `metal`.
     device: String,
     threads: usize,
     /// Version of microtome.
@@ -99,7 +99,7 @@ pub(crate) async fn describe(State(app): State<App>, Named(id): Named) -> Result
         precision: model.model().precision(),
         n_parameters,
         bos: model.bos().map(|id| TokenLabel { id, token: model.label(id) }),
-        device: "cpu".to_owned(),
+        device: device_name(model.model().device()),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         quick: n_parameters <= QUICK,

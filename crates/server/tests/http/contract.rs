@@ -260,9 +260,9 @@ fn features_are_refused_while_no_autoencoder_is_loaded() {
 }
 
 #[test]
-fn health_tells_the_sizes() {
+fn health_tells_the_sizes_and_where_it_computes() {
     let found = Server::demo().get("/health").json();
-    assert_eq!(found["status"], "ok");
+    assert_eq!((&found["status"], &found["device"]), (&json!("ok"), &json!("cpu")));
     let sizes = json!([found["n_layers"], found["n_heads"]]);
     assert_eq!(sizes, json!([DEMO.config().n_layers, DEMO.config().n_heads]));
 }
