@@ -5,6 +5,7 @@ mod activations;
 mod answer;
 mod args;
 mod attention;
+mod attribute;
 mod card;
 mod composition;
 mod device;
@@ -67,6 +68,7 @@ enum Command {
     Measure(measure::Args),
     Ablate(ablate::Args),
     Pairs(pairs::Args),
+    Attribute(attribute::Args),
     Patch(patch::Args),
     Edit(edit::Args),
     Generate(generate::Args),
@@ -129,6 +131,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Measure(args) => measure::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Pairs(args) => pairs::run(&args),
+        Command::Attribute(args) => attribute::run(&args),
         Command::Patch(args) => patch::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -14,6 +14,7 @@ use crate::method::generate::GeneratedToken;
 use crate::method::{
     ablate::Ablate,
     attention_stats::AttentionStats,
+    attribution::Attribution,
     composition::Composition,
     edit::EditRun,
     generate::Generate,
@@ -94,6 +95,8 @@ pub enum Method {
     Patch(Patch),
     /// Named hooks are edited.
     Edit(EditRun),
+    /// What each component writes, by itself, towards the answer.
+    DirectAttribution(Attribution),
     /// Text is generated, with and without components.
     Generate(Generate),
     /// The residual stream is read as logits at every layer and position.
@@ -119,6 +122,7 @@ impl Method {
             Method::Pairs(_) => "pairs",
             Method::Patch(_) => "patch",
             Method::Edit(_) => "edit",
+            Method::DirectAttribution(_) => "direct_attribution",
             Method::Generate(_) => "generate",
             Method::LogitLens(_) => "logit_lens",
             Method::Importance(_) => "importance",
@@ -233,6 +237,7 @@ impl Experiment {
             Method::Pairs(pairs) => pairs.run(self, model, watch),
             Method::Patch(patch) => patch.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
+            Method::DirectAttribution(attribution) => attribution.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),
             Method::LogitLens(lens) => lens.run(self, model, watch),
             Method::Importance(importance) => importance.run(self, model, watch),
@@ -300,6 +305,7 @@ impl Experiment {
         let names = match &self.method {
             Method::Attention(attention) => return Ok(attention.metrics(self.prompts.len())),
             Method::Composition(_) => Composition::METRICS.to_vec(),
+            Method::DirectAttribution(attribution) => attribution.metrics(),
             Method::Generate(_) => vec![],
             Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),

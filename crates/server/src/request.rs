@@ -133,6 +133,10 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             check_positions(&pairs.at, config)?;
             vec![&pairs.with]
         }
+        Method::DirectAttribution(attribution) => {
+            at_most("layers of neurons", attribution.neurons.len(), config.n_layers)?;
+            vec![]
+        }
         Method::Generate(generate) => {
             at_most("components", generate.cut.len(), MOST_PARTS)?;
             vec![&generate.with]

@@ -535,6 +535,15 @@ export interface components {
             detectors?: components["schemas"]["Detector"][];
             head?: null | components["schemas"]["Component"];
         };
+        /** @description Direct logit attribution, asked as an experiment. */
+        Attribution: {
+            /** @description Layers whose neurons are told apart. */
+            neurons?: number[];
+            /** @description What a head's share is told apart by. */
+            heads?: components["schemas"]["Heads"];
+            /** @description How a component's output is read. */
+            reading?: components["schemas"]["Reading"];
+        };
         /** @description A table's axis. */
         Axis: {
             /** @description `layer`, `head`, `position`, `neuron`. */
@@ -980,6 +989,11 @@ export interface components {
             layer: number;
             head: number;
         };
+        /**
+         * @description What a head's share is told apart by.
+         * @enum {string}
+         */
+        Heads: "whole" | "by_source";
         /** @description A server that is well. */
         Health: {
             /** @description `ok`. */
@@ -1080,6 +1094,9 @@ export interface components {
         } | {
             /** @description Named hooks are edited. */
             edit: components["schemas"]["EditRun"];
+        } | {
+            /** @description What each component writes, by itself, towards the answer. */
+            direct_attribution: components["schemas"]["Attribution"];
         } | {
             /** @description Text is generated, with and without components. */
             generate: components["schemas"]["Generate"];
@@ -1406,6 +1423,11 @@ export interface components {
             /** @description Experiments before it in the line. */
             ahead: number;
         };
+        /**
+         * @description How a component's output is read as the answer.
+         * @enum {string}
+         */
+        Reading: "exact" | "tl_logit_attrs";
         /** @description An experiment with its answer. */
         Record: {
             /** @description The question. */

@@ -1,6 +1,7 @@
 //! Experiments against references: TransformerLens's numbers on the golden models, nanoGPT's on its
 //! own checkpoint, and laws that hold for any model.
 
+mod attribution;
 mod documents;
 mod golden;
 mod golden_attention;
