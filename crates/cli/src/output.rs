@@ -191,6 +191,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     let n_notes = match &record.experiment.method {
         _ if record.results.tables.is_empty() => usize::MAX,
         Method::Edit(edit) => 1 + edit.edits.len(),
+        Method::DirectAttribution(_) | Method::Pairs(_) => 2,
         Method::HeadScores(_) | Method::HeadCircuit(_) | Method::Composition(_) => 3,
         _ => 1,
     };
