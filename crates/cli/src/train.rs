@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(value_name = "CONFIG.toml", required_unless_present = "example")]
     config: Option<PathBuf>,
     /// Print a complete commented CONFIG.toml
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["config", "out", "init_from", "steps", "resume", "fresh", "quiet"])]
     example: bool,
     /// Folder of the run, instead of the file's
     #[arg(short, long, value_name = "DIR")]
