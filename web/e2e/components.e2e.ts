@@ -3,7 +3,6 @@
 import type { Locator, Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { plain } from "../src/components/number";
-import { SCORES } from "../src/views/roles";
 import { ask, on, table } from "./api";
 import { PHONE, open, place, seriousFindings, state, useBrowser } from "./browser";
 import { FACT } from "./prompts";
@@ -28,7 +27,7 @@ test("a head's card tells the API's scores, and what it is worth to this prompt"
   await chip(page, "L1H2").hover();
   const facts = card(page, "L1H2").locator("dd");
   await expect.poll(() => facts.allTextContents(), { timeout: 20_000 }).toEqual([
-    ...SCORES.map(({ value }) => score(value)), `${plain(own)} · ${rank} of ${here.length}`,
+    ...["previous_token", "duplicate_token", "induction", "positional"].map(score), `${plain(own)} · ${rank} of ${here.length}`,
   ]);
   expect(await seriousFindings(page)).toEqual([]);
 });
