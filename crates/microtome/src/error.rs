@@ -12,6 +12,9 @@ pub enum Error {
     /// The tensor library refused an operation: a shape or dtype this crate should have checked.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] microtome_model::TensorError),
+    /// A sparse autoencoder, or the model it is put into.
+    #[error(transparent)]
+    Sae(#[from] crate::sae::SaeError),
     /// A picture could not be drawn.
     #[error(transparent)]
     Plot(#[from] crate::plot::PlotError),

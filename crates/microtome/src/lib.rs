@@ -61,6 +61,7 @@ mod pairs;
 pub mod plot;
 pub mod published;
 mod record;
+pub mod sae;
 mod stats;
 mod text_model;
 pub mod whole_file;

@@ -9,4 +9,5 @@ mod golden_data;
 mod head_circuits;
 mod laws;
 mod pairs;
+mod sae;
 mod shakespeare;

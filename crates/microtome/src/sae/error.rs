@@ -1,0 +1,74 @@
+//! What can be wrong with a sparse autoencoder, or with the model it is put into.
+
+/// Everything that keeps a sparse autoencoder from being read or run.
+#[derive(Debug, thiserror::Error)]
+pub enum SaeError {
+    /// A file that is not there or cannot be read.
+    #[error(
+        "cannot read `{path}`: {reason}; a sparse autoencoder is a folder with cfg.json and sae_weights.safetensors"
+    )]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A configuration that lacks something, or says something impossible.
+    #[error("`{path}`: `{key}` is {found}; expected {expected}")]
+    Config {
+        /// The file.
+        path: String,
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// A tensor that is not there, not expected, of another shape, or not finite.
+    #[error("`{path}`: tensor `{tensor}` {problem}")]
+    Weights {
+        /// The file.
+        path: String,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong, and what was expected.
+        problem: String,
+    },
+    /// An activation of another width.
+    #[error(
+        "this autoencoder reads {d_in} numbers at each position and `{hook}` has {found} in this model; \
+         take the model it was trained on"
+    )]
+    Width {
+        /// Where.
+        hook: String,
+        /// Its width.
+        d_in: usize,
+        /// The activation's.
+        found: usize,
+    },
+    /// Another model.
+    #[error(
+        "this autoencoder was trained on `{trained}` and the model is `{given}`; take the model it was trained on"
+    )]
+    WrongModel {
+        /// As its configuration says.
+        trained: String,
+        /// What was loaded.
+        given: String,
+    },
+    /// The same model with its weights prepared in another way.
+    #[error(
+        "this autoencoder was trained on activations of {trained} weights, and the model has {given} ones, which \
+         give other numbers at `{hook}`; load the model with {trained} weights"
+    )]
+    Processing {
+        /// As trained.
+        trained: &'static str,
+        /// As loaded.
+        given: &'static str,
+        /// Where.
+        hook: String,
+    },
+}

@@ -1,0 +1,235 @@
+//! Sparse autoencoders: an activation as a few active features of many.
+//!
+//! With an activation `x` of one position, flattened over heads where there are heads:
+//!
+//! ```text
+//! x' = normalised(x) - b_dec              (b_dec only where `apply_b_dec_to_input`)
+//! standard  f = relu(x' W_enc + b_enc)
+//! topk      f = relu of the k largest of (x' W_enc + b_enc), 0 elsewhere
+//! jumprelu  f = relu(p) where p = x' W_enc + b_enc > threshold, 0 elsewhere
+//! gated     f = relu(x' (W_enc exp(r_mag)) + b_mag) where x' W_enc + b_gate > 0, 0 elsewhere
+//! reconstruction = denormalised(f W_dec + b_dec)
+//! ```
+//!
+//! A topk autoencoder may say that it compares `p |W_dec_i|`: its features are then in these units and are divided
+//! by `|W_dec_i|` when decoded. BatchTopK and Matryoshka autoencoders are saved with one threshold
+//! per feature and run as jumprelu. Normalisation is by LayerNorm over the position (`layer_norm`: unbiased
+//! standard deviation, `eps` outside the root) or to the norm `sqrt(d_in)` (`constant_norm_rescale`); the average of
+//! `expected_average_only_in` is part of the weights when they are saved.
+//!
+//! The files are SAELens's: `cfg.json` and `sae_weights.safetensors`. Left out: transcoders, autoencoders of one
+//! head, `tanh-relu`, ghost gradients' and finetuning's extra tensors.
+
+mod config;
+mod error;
+mod load;
+
+use microtome_model::{Change, DType, Edit, Hook, Tensor, Value, on_cpu};
+
+use crate::error::Result;
+use crate::text_model::TextModel;
+pub use config::{Architecture, Normalization, SaeConfig, TrainedOn};
+pub use error::SaeError;
+
+/// A sparse autoencoder ready to run on the processor, in f32.
+#[derive(Debug, Clone)]
+pub struct Sae {
+    config: SaeConfig,
+    weights: Weights,
+}
+
+/// Tensors as on disk, in f32.
+#[derive(Debug, Clone)]
+struct Weights {
+    /// `[d_in, d_sae]`.
+    w_enc: Tensor,
+    /// `[d_sae, d_in]`.
+    w_dec: Tensor,
+    /// `[d_in]`.
+    b_dec: Tensor,
+    kind: Kind,
+}
+
+/// What an architecture has of its own; each tensor is `[d_sae]`.
+#[derive(Debug, Clone)]
+enum Kind {
+    Standard { b_enc: Tensor },
+    TopK { b_enc: Tensor, k: usize, norms: Option<Tensor> },
+    JumpRelu { b_enc: Tensor, threshold: Tensor },
+    Gated { b_gate: Tensor, r_mag: Tensor, b_mag: Tensor },
+}
+
+/// An activation and the features read from it.
+#[derive(Debug, Clone)]
+pub struct Coded {
+    /// `[pos, d_sae]`.
+    features: Tensor,
+    /// `[pos, d_in]`, what was encoded.
+    input: Tensor,
+    /// What undoes the normalisation, each `[pos, 1]`: the reconstruction is `y * scale + shift`.
+    undo: Option<(Tensor, Tensor)>,
+    /// Shape of the activation.
+    shape: Vec<usize>,
+}
+
+impl Coded {
+    /// Feature activations, `[pos, d_sae]`.
+    pub fn features(&self) -> &Tensor {
+        &self.features
+    }
+}
+
+/// What happens to the part of an activation that the features do not explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorTerm {
+    /// It is gone: the model goes on with the reconstruction alone.
+    Drop,
+    /// It is added back, so that features left as they are change nothing.
+    Keep,
+}
+
+impl Sae {
+    /// What its configuration says.
+    pub fn config(&self) -> &SaeConfig {
+        &self.config
+    }
+
+    /// Where in a model it reads and writes.
+    pub fn hook(&self) -> Hook {
+        self.config.hook
+    }
+
+    /// What each feature writes, `[d_sae, d_in]`, before any normalisation is undone.
+    pub fn decoder(&self) -> &Tensor {
+        &self.weights.w_dec
+    }
+
+    /// Checks that a model is one this autoencoder can be run on: it has the site, the width, the weights the
+    /// autoencoder was trained on, prepared as they were.
+    ///
+    /// # Errors
+    /// [`SaeError`], as [`crate::Error::Sae`], and [`crate::Error::Model`] where the model has no such hook.
+    pub fn check(&self, model: &TextModel) -> Result<()> {
+        self.hook().check(model.config())?;
+        Ok(self.config.check(model)?)
+    }
+
+    /// The features of an activation of the shape its hook has, `[pos, ..]`.
+    ///
+    /// # Errors
+    /// [`SaeError::Width`] where it is not as wide as the autoencoder.
+    pub fn encode(&self, activation: &Tensor) -> Result<Coded> {
+        let shape = activation.dims().to_vec();
+        let width = shape.iter().skip(1).product();
+        let SaeConfig { d_in, .. } = self.config;
+        if width != d_in {
+            return Err(SaeError::Width { hook: self.hook().to_string(), d_in, found: width }.into());
+        }
+        let input = on_cpu(activation)?.to_dtype(DType::F32)?.reshape(((), d_in))?.contiguous()?;
+        let (normal, undo) = self.normalised(&input)?;
+        let centred =
+            if self.config.subtract_b_dec { normal.broadcast_sub(&self.weights.b_dec)? } else { normal };
+        let features = self.activations(&centred)?;
+        Ok(Coded { features, input, undo, shape })
+    }
+
+    /// The activation these features stand for, in the shape of what was encoded. `features` may be
+    /// [`Coded::features`] or a changed copy.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`] where `features` is not `[pos, d_sae]`.
+    pub fn decode(&self, coded: &Coded, features: &Tensor) -> Result<Tensor> {
+        Ok(self.decode_flat(coded, features)?.reshape(&coded.shape[..])?)
+    }
+
+    /// The change of a run that puts these features in the place of the activation they came from.
+    ///
+    /// # Errors
+    /// As [`Sae::decode`].
+    pub fn splice(&self, coded: &Coded, features: &Tensor, error: ErrorTerm) -> Result<Edit> {
+        let mut value = self.decode_flat(coded, features)?;
+        if error == ErrorTerm::Keep {
+            let unexplained = (&coded.input - self.decode_flat(coded, &coded.features)?)?;
+            value = (value + unexplained)?;
+        }
+        let value = value.reshape(&coded.shape[..])?;
+        Ok(Edit::new(self.hook(), Change::Set(Value::Tensor(value))))
+    }
+
+    fn decode_flat(&self, coded: &Coded, features: &Tensor) -> Result<Tensor> {
+        let features = match &self.weights.kind {
+            Kind::TopK { norms: Some(norms), .. } => features.broadcast_div(norms)?,
+            _ => features.clone(),
+        };
+        let out = features.matmul(&self.weights.w_dec)?.broadcast_add(&self.weights.b_dec)?;
+        Ok(match &coded.undo {
+            Some((scale, shift)) => out.broadcast_mul(scale)?.broadcast_add(shift)?,
+            None => out,
+        })
+    }
+
+    fn normalised(&self, x: &Tensor) -> Result<(Tensor, Option<(Tensor, Tensor)>)> {
+        let d_in = self.config.d_in as f64;
+        match self.config.normalization {
+            Normalization::None | Normalization::ExpectedAverageOnlyIn => Ok((x.clone(), None)),
+            Normalization::ConstantNormRescale => {
+                let scale = (x.sqr()?.sum_keepdim(1)?.sqrt()? / d_in.sqrt())?;
+                let shift = scale.zeros_like()?;
+                Ok((x.broadcast_div(&scale)?, Some((scale, shift))))
+            }
+            Normalization::LayerNorm => {
+                let mean = x.mean_keepdim(1)?;
+                let from_mean = x.broadcast_sub(&mean)?;
+                let std = (from_mean.sqr()?.sum_keepdim(1)? / (d_in - 1.0))?.sqrt()?;
+                Ok((from_mean.broadcast_div(&(&std + 1e-5)?)?, Some((std, mean))))
+            }
+        }
+    }
+
+    fn activations(&self, x: &Tensor) -> Result<Tensor> {
+        let product = x.matmul(&self.weights.w_enc)?;
+        let above = |pre: &Tensor, least: &Tensor| -> Result<Tensor> {
+            Ok(pre.broadcast_gt(least)?.to_dtype(DType::F32)?)
+        };
+        match &self.weights.kind {
+            Kind::Standard { b_enc } => Ok(product.broadcast_add(b_enc)?.relu()?),
+            Kind::JumpRelu { b_enc, threshold } => {
+                let pre = product.broadcast_add(b_enc)?;
+                Ok((pre.relu()? * above(&pre, threshold)?)?)
+            }
+            Kind::Gated { b_gate, r_mag, b_mag } => {
+                let gate = product.broadcast_add(b_gate)?;
+                let open = above(&gate, &b_gate.zeros_like()?)?;
+                let size = product.broadcast_mul(&r_mag.exp()?)?.broadcast_add(b_mag)?.relu()?;
+                Ok((open * size)?)
+            }
+            Kind::TopK { b_enc, k, norms } => {
+                let pre = product.broadcast_add(b_enc)?;
+                let pre = match norms {
+                    Some(norms) => pre.broadcast_mul(norms)?,
+                    None => pre,
+                };
+                let mut rows = pre.to_vec2::<f32>()?;
+                for row in &mut rows {
+                    keep_largest(row, *k);
+                }
+                let n_rows = rows.len();
+                Ok(Tensor::from_vec(rows.concat(), (n_rows, self.config.d_sae), x.device())?)
+            }
+        }
+    }
+}
+
+/// All but the `k` largest become 0, and so do those below 0; of equal ones the first stay.
+fn keep_largest(row: &mut [f32], k: usize) {
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    if k < row.len() {
+        order.select_nth_unstable_by(k, |&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        for &index in &order[k..] {
+            row[index] = 0.0;
+        }
+    }
+    for value in row {
+        *value = value.max(0.0);
+    }
+}

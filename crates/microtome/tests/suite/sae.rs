@@ -1,0 +1,140 @@
+//! Sparse autoencoders against SAELens, and what is refused.
+
+use std::path::Path;
+
+use microtome::model::{Hook, Processing, RunOptions, Tensor, load_safetensors};
+use microtome::sae::{Architecture, ErrorTerm, Sae, SaeConfig};
+
+use crate::golden_data::{Golden, assert_close, values};
+
+/// f32 against f32: products of 32 and 96 terms, then two layers.
+const TOLERANCE: f64 = 1e-4;
+
+const GOLDEN: [&str; 8] = [
+    "standard",
+    "standard_hook_z",
+    "standard_layer_norm",
+    "standard_no_bdec_in",
+    "topk",
+    "topk_rescale",
+    "jumprelu",
+    "gated",
+];
+
+fn activation(golden: &Golden, hook: Hook) -> Tensor {
+    let options = RunOptions { reads: vec![hook], ..Default::default() };
+    let run = golden.model.model().run(&golden.ids("clean"), &options).unwrap();
+    run.cache.get(hook).unwrap().clone()
+}
+
+#[test]
+fn golden_sparse_autoencoders_of_every_architecture() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    let expected = load_safetensors(&golden.dir.join("sae/expected.safetensors")).unwrap();
+    assert_eq!(expected.len(), 3 * GOLDEN.len(), "every golden quantity is compared");
+    for name in GOLDEN {
+        let sae = Sae::load(&golden.dir.join("sae").join(name)).unwrap();
+        sae.check(&golden.model).unwrap();
+        let x = activation(&golden, sae.hook());
+        let coded = sae.encode(&x).unwrap();
+        let recon = sae.decode(&coded, coded.features()).unwrap();
+        assert_eq!(recon.dims(), expected[&format!("{name}/recon")].dims(), "{name}");
+        let splice = |error| {
+            let edits = vec![sae.splice(&coded, coded.features(), error).unwrap()];
+            let options = RunOptions { edits, ..Default::default() };
+            let run = golden.model.model().run(&golden.ids("clean"), &options).unwrap();
+            run.logits().unwrap().clone()
+        };
+        let found = [
+            ("feature_acts", coded.features().clone()),
+            ("recon", recon),
+            ("spliced_logits", splice(ErrorTerm::Drop)),
+        ];
+        for (quantity, found) in found {
+            let key = format!("{name}/{quantity}");
+            assert_close(&key, &values(&found), &values(&expected[&key]), TOLERANCE);
+        }
+        // With the error term, features left as they are change nothing.
+        let kept = values(&splice(ErrorTerm::Keep));
+        assert_close(name, &kept, &golden.values("clean/logits"), TOLERANCE);
+    }
+}
+
+fn config(json: &str) -> Result<SaeConfig, String> {
+    SaeConfig::parse(json, "cfg.json").map_err(|error| error.to_string())
+}
+
+#[test]
+fn keys_of_before_version_6_mean_the_same() {
+    let old = config(
+        r#"{"hook_point": "blocks.1.attn.hook_z", "hook_point_head_index": null, "model_name": "gpt2-small",
+            "d_in": 32, "d_sae": 96, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 8},
+            "normalize_activations": false, "prepend_bos": false, "context_size": 128}"#,
+    );
+    let new = config(
+        r#"{"architecture": "topk", "k": 8, "d_in": 32, "d_sae": 96, "normalize_activations": "none",
+            "reshape_activations": "hook_z", "apply_b_dec_to_input": true, "metadata": {"hook_name":
+            "blocks.1.attn.hook_z", "model_name": "gpt2-small", "prepend_bos": false, "context_size": 128}}"#,
+    );
+    assert_eq!(old, new);
+    assert_eq!(old.unwrap().architecture, Architecture::TopK { k: 8, by_decoder_norm: false });
+}
+
+#[test]
+fn configurations_that_would_give_wrong_numbers_are_refused() {
+    let refused = [
+        (r#""activation_fn_str": "topk""#, "`k` is missing"),
+        (r#""activation_fn_str": "tanh-relu""#, "`activation_fn_str`"),
+        (r#""architecture": "transcoder""#, "transcoders are not supported"),
+        (r#""normalize_activations": "batch""#, "layer_norm"),
+        (r#""reshape_activations": "hook_z""#, "has no heads"),
+        (r#""hook_head_index": 3"#, "one head"),
+        (r#""finetuning_scaling_factor": true"#, "false"),
+    ];
+    let with = |extra: &str| {
+        config(&format!(r#"{{"hook_name": "blocks.1.hook_resid_pre", "d_in": 32, "d_sae": 96, {extra}}}"#))
+    };
+    assert!(with(r#""dtype": "float32""#).is_ok());
+    for (extra, words) in refused {
+        let message = with(extra).unwrap_err();
+        assert!(message.contains(words), "{extra}: {message}");
+    }
+}
+
+#[test]
+fn weights_of_another_architecture_or_a_model_prepared_otherwise_are_refused() {
+    let (Some(raw), Some(folded)) = (Golden::open(Processing::Raw), Golden::open(Processing::Folded)) else {
+        return;
+    };
+    let copy = tempfile::tempdir().unwrap();
+    let put = |from: &Path| {
+        std::fs::copy(from.join("sae_weights.safetensors"), copy.path().join("sae_weights.safetensors"))
+            .unwrap();
+    };
+    let text = std::fs::read_to_string(raw.dir.join("sae/standard/cfg.json")).unwrap();
+    let load = |json: &str| {
+        std::fs::write(copy.path().join("cfg.json"), json).unwrap();
+        Sae::load(copy.path())
+    };
+    put(&raw.dir.join("sae/jumprelu"));
+    let message = load(&text).unwrap_err().to_string();
+    assert!(message.contains("`threshold` is not part of"), "{message}");
+
+    put(&raw.dir.join("sae/standard"));
+    let message = load(&text.replace("\"d_sae\": 96", "\"d_sae\": 95")).unwrap_err().to_string();
+    assert!(message.contains("[32, 96]; expected [32, 95]"), "{message}");
+
+    let message = load(&text).unwrap().check(&folded.model).unwrap_err().to_string();
+    assert!(message.contains("raw weights, and the model has folded"), "{message}");
+    let centred =
+        text.replace("\"metadata\": {", "\"metadata\": {\"neuronpedia_id\": \"gpt2-small/1-res-jb\", ");
+    let centred = load(&centred).unwrap();
+    assert!(centred.check(&folded.model).is_ok());
+    let message = centred.check(&raw.model).unwrap_err().to_string();
+    assert!(message.contains("load the model with folded weights"), "{message}");
+
+    let far = load(&text.replace("blocks.1.", "blocks.7.")).unwrap().check(&raw.model).unwrap_err();
+    assert!(far.to_string().contains("layer 7"), "{far}");
+    let wide = load(&text.replace("hook_resid_pre", "mlp.hook_post")).unwrap().check(&raw.model).unwrap_err();
+    assert!(wide.to_string().contains("reads 32 numbers") && wide.to_string().contains("128"), "{wide}");
+}
