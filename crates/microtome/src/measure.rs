@@ -131,7 +131,10 @@ impl Meter {
     }
 
     /// A prompt of one token predicts nothing that follows in it.
-    fn check_length(&self, subject: &Subject) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::MissingTokens`] where a metric needs one.
+    pub fn check_length(&self, subject: &Subject) -> Result<()> {
         let predicting = self.metrics.iter().find(|metric| metric.over() == Over::Predicting);
         match predicting {
             Some(metric) if subject.tokens.len() == 1 => {

@@ -23,6 +23,7 @@
 mod config;
 mod error;
 mod load;
+mod quality;
 
 use microtome_model::{Change, DType, Edit, Hook, Tensor, Value, on_cpu};
 
@@ -30,6 +31,7 @@ use crate::error::Result;
 use crate::text_model::TextModel;
 pub use config::{Architecture, Normalization, SaeConfig, TrainedOn};
 pub use error::SaeError;
+pub use quality::{Losses, Quality};
 
 /// A sparse autoencoder ready to run on the processor, in f32.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use microtome::model::{Hook, Processing, RunOptions, Tensor, load_safetensors};
+use microtome::model::{Change, Edit, Hook, Positions, Processing, RunOptions, Tensor, load_safetensors};
 use microtome::sae::{Architecture, ErrorTerm, Sae, SaeConfig};
 
 use crate::golden_data::{Golden, assert_close, values};
@@ -137,4 +137,68 @@ fn weights_of_another_architecture_or_a_model_prepared_otherwise_are_refused() {
     assert!(far.to_string().contains("layer 7"), "{far}");
     let wide = load(&text.replace("hook_resid_pre", "mlp.hook_post")).unwrap().check(&raw.model).unwrap_err();
     assert!(wide.to_string().contains("reads 32 numbers") && wide.to_string().contains("128"), "{wide}");
+}
+
+/// Mean cross-entropy of a prompt's next tokens, from logits row by row.
+fn loss(logits: &[f64], tokens: &[u32]) -> f64 {
+    let d_vocab = logits.len() / tokens.len();
+    let surprise =
+        |(row, &next): (&[f64], &u32)| row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[next as usize];
+    let predicted = tokens.len() - 1;
+    logits.chunks(d_vocab).zip(&tokens[1..]).map(surprise).sum::<f64>() / predicted as f64
+}
+
+#[test]
+fn quality_is_what_its_definitions_say_of_saelens_numbers() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    let expected = load_safetensors(&golden.dir.join("sae/expected.safetensors")).unwrap();
+    let tokens = golden.ids("clean");
+    for name in GOLDEN {
+        let sae = Sae::load(&golden.dir.join("sae").join(name)).unwrap();
+        let of = |quantity: &str| values(&expected[&format!("{name}/{quantity}")]);
+        let x = values(&golden.acts[&sae.hook().to_string()]);
+        let width = x.len() / tokens.len();
+        let mean = |dim: usize| x.iter().skip(dim).step_by(width).sum::<f64>() / tokens.len() as f64;
+        let variation: f64 = x.iter().enumerate().map(|(i, x)| (x - mean(i % width)).powi(2)).sum();
+        let unexplained: f64 = x.iter().zip(of("recon")).map(|(x, y)| (x - y).powi(2)).sum();
+        let active = of("feature_acts").iter().filter(|&&f| f > 0.0).count();
+
+        let found = sae.quality(&golden.model, &[tokens.clone(), tokens.clone()], &Positions::All).unwrap();
+        assert_eq!(found.n_positions, 2 * tokens.len());
+        assert_close(name, &[found.l0], &[active as f64 / tokens.len() as f64], 1e-12);
+        let explained = 1.0 - unexplained / variation;
+        assert_close(name, &[found.explained_variance.unwrap()], &[explained], TOLERANCE);
+
+        let edits = vec![Edit::new(sae.hook(), Change::Zero)];
+        let run = golden.model.model().run(&tokens, &RunOptions { edits, ..Default::default() }).unwrap();
+        let [clean, spliced, zero] =
+            [golden.values("clean/logits"), of("spliced_logits"), values(run.logits().unwrap())]
+                .map(|logits| loss(&logits, &tokens));
+        let losses = found.losses;
+        assert_close(name, &[losses.clean, losses.spliced, losses.zero], &[clean, spliced, zero], TOLERANCE);
+        let recovered = (losses.zero - losses.spliced) / (losses.zero - losses.clean);
+        assert_eq!(losses.recovered_from_zero(), Some(recovered));
+    }
+}
+
+#[test]
+fn quality_leaves_positions_that_are_not_asked_about_as_they_are() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    let sae = Sae::load(&golden.dir.join("sae/standard")).unwrap();
+    let tokens = golden.ids("clean");
+    let last = tokens.len() - 1;
+    // Nothing is predicted at the last position, so replacing it alone costs nothing.
+    let found = sae.quality(&golden.model, std::slice::from_ref(&tokens), &Positions::Last).unwrap();
+    let losses = found.losses;
+    assert_eq!((found.n_positions, found.explained_variance), (1, None));
+    assert_eq!([losses.spliced, losses.zero, losses.mean], [losses.clean; 3]);
+    assert_eq!(losses.recovered_from_zero(), None);
+    // The mean over one position is that position.
+    let one = sae.quality(&golden.model, &[tokens], &Positions::At(vec![last - 1])).unwrap();
+    assert_close("mean", &[one.losses.mean], &[one.losses.clean], TOLERANCE);
+    assert!((one.losses.zero - one.losses.clean).abs() > 1e-3);
+
+    let alone = sae.quality(&golden.model, &[vec![1]], &Positions::All).unwrap_err().to_string();
+    assert!(alone.contains("next token"), "{alone}");
+    assert!(sae.quality(&golden.model, &[], &Positions::All).is_err());
 }
