@@ -16,7 +16,7 @@ useBrowser();
 const GRID = "Logit lens, by layer and position";
 
 function read(prompt: string): Promise<ExperimentRecord> {
-  return ask(on({ prompts: [{ clean: prompt, answers: [FACT.target] }], method: { logit_lens: {} }, metrics: ["prob", "rank", "entropy"] }));
+  return ask(on({ prompts: [{ clean: prompt, answers: [FACT.target] }], method: { logit_lens: {} }, metrics: ["prob", "entropy", "rank", "kl"] }));
 }
 
 const width = (record: ExperimentRecord): number => record.results.prompts[0]?.clean.labels.length ?? 0;
@@ -31,8 +31,9 @@ function cells(record: ExperimentRecord): string[] {
     const numbers: Readonly<Record<string, string>> = {
       top1_prob: `top ${exact(value("top1_prob", cell))}`, prob: `answer ${exact(value("prob", cell))}`,
       rank: `rank of the answer ${plain(value("rank", cell))}`, entropy: `entropy ${exact(value("entropy", cell))} nats`,
+      kl: `kl ${exact(value("kl", cell))} nats`,
     };
-    const told = (record.results.tables ?? []).map(({ metric }) => numbers[metric]).join(", ");
+    const told = (record.results.tables ?? []).flatMap(({ metric }) => numbers[metric] ?? []).join(", ");
     return `${layer} at ${readable(token)} ${pos}: says ${readable(top?.token ?? "")} ${percent(top?.prob ?? Number.NaN)}; ${told}`;
   }));
 }
@@ -54,7 +55,7 @@ function expectedCard(record: ExperimentRecord, layer: number, pos: number): Awa
   return {
     title: `${lens?.layers[layer]} after ${readable(prompts[0]?.clean.labels[pos] ?? "")}`,
     names: top.map(({ token }) => readable(token)), values: top.map(({ prob }) => percent(prob)),
-    facts: [percent(value("prob")), plain(value("rank")), `${plain(value("entropy"))} nats`],
+    facts: [percent(value("prob")), plain(value("rank")), `${plain(value("entropy"))} nats`, `${plain(value("kl"))} nats`],
   };
 }
 
@@ -63,7 +64,7 @@ test("every cell is the API's, by whatever it is coloured", async () => {
   const page = await open(place("lens", FACT));
   await settled(page);
   expect(await readCells(heatmap(page, GRID))).toEqual(cells(record));
-  for (const name of ["Answer probability", "Entropy", "Answer rank"]) {
+  for (const name of ["Answer probability", "Entropy", "Answer rank", "KL to the output"]) {
     await page.getByRole("radio", { name, exact: true }).click();
     expect(await page.locator(".legend .line").textContent()).toContain(name);
   }
@@ -101,10 +102,42 @@ test("curves of several prompts are the API's", async () => {
   await expect.poll(() => list.count()).toBe(2);
 });
 
+test("contributions are the API's, and sum to the difference that the model makes", async () => {
+  const record = await ask(on({
+    prompts: [{ clean: FACT.prompt, answers: [FACT.target], wrong_answers: [FACT.foil] }], method: { logit_lens: { rows: "contributions" } }, metrics: ["logit_diff"],
+  }));
+  const { axes, values } = table(record, "logit_diff", "change");
+  const page = await open(place("lens", FACT));
+  await settled(page);
+  await page.getByRole("radio", { name: "contributions" }).click();
+  await settled(page);
+  const n = width(record);
+  const told = (await readCells(heatmap(page, GRID))).filter((_, cell) => cell % n === n - 1);
+  const last = (axes[0]?.labels ?? []).map((_, row) => values[row * n + n - 1] ?? Number.NaN);
+  last.forEach((value, row) => expect(told[row]).toContain(`logit_diff ${value < 0 ? "" : "+"}${exact(value)} logits`));
+  const whole = await ask(on({ prompts: [{ clean: FACT.prompt, answers: [FACT.target], wrong_answers: [FACT.foil] }], method: "measure", metrics: ["logit_diff"] }));
+  const model = whole.results.prompts[0]?.runs[0]?.metrics[0]?.value ?? Number.NaN;
+  expect(Math.abs(last.reduce((a, b) => a + b, 0) - model)).toBeLessThan(1e-3);
+  // The norm that would not sum is not offered.
+  expect(await page.getByRole("radio", { name: "own scale" }).isDisabled()).toBe(true);
+});
+
+test("beside another prompt the cells are the difference, and the address keeps what is shown", async () => {
+  const record = await ask(on({ prompts: [{ clean: FACT.prompt, corrupt: FACT.corrupt, answers: [FACT.target] }], method: { logit_lens: { norm: "none" } }, metrics: ["prob"] }));
+  const { values } = table(record, "prob", "change");
+  const page = await open(`${place("lens", { ...FACT, metric: "prob" })}&compare=corrupt&norm=bare`);
+  await settled(page);
+  const told = await readCells(heatmap(page, GRID));
+  values.forEach((value, cell) => expect(told[cell]).toContain(`prob ${(value ?? 0) < 0 ? "" : "+"}${exact(value ?? Number.NaN)}`));
+  expect(await page.getByRole("list", { name: "Most probable next tokens of the corrupt prompt's cell" }).count()).toBe(1);
+  await page.getByRole("radio", { name: "this prompt" }).click();
+  expect(page.url()).not.toContain("compare");
+});
+
 test("without an answer the lens still reads, and says what an answer would add", async () => {
   const page = await open(place("lens", { prompt: FACT.prompt }));
   await settled(page);
   expect(await page.getByRole("radio", { name: "Answer rank" }).isDisabled()).toBe(true);
   expect(await page.getByText("Give an answer to draw its probability layer by layer.").count()).toBe(1);
-  expect((await readCells(heatmap(page, GRID)))[0]).toMatch(/^embed at BOS 0: says .*; entropy [\d.]+ nats, top [\d.]+$/);
+  expect((await readCells(heatmap(page, GRID)))[0]).toMatch(/^embed at BOS 0: says .*; entropy [\d.]+ nats, top [\d.]+, kl [\d.]+ nats$/);
 });

@@ -45,13 +45,14 @@ pub fn check_own_file(flag: &str, file: &Path, output: &OutputArgs) -> Result<()
     check_writable(file)
 }
 
-fn named(output: &OutputArgs) -> [(&'static str, &Option<PathBuf>); 5] {
+fn named(output: &OutputArgs) -> [(&'static str, &Option<PathBuf>); 6] {
     [
         ("--record", &output.record),
         ("--json", &output.json),
         ("--csv", &output.csv),
         ("--png", &output.png),
         ("--svg", &output.svg),
+        ("--curves", &output.curves),
     ]
 }
 
@@ -65,6 +66,7 @@ fn check_tables(experiment: &Experiment, output: &OutputArgs) -> Result<()> {
             ("--csv", output.csv.is_some()),
             ("--png", output.png.is_some()),
             ("--svg", output.svg.is_some()),
+            ("--curves", output.curves.is_some()),
         ];
         if let Some((flag, _)) = asked.iter().find(|(_, asked)| *asked) {
             bail!("{flag} shows a table, and generated text has none; take --json or --record");

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use microtome::method::generate::Comparison;
-use microtome::method::logit_lens::LensReadings;
+use microtome::method::logit_lens::{ANSWER_REACHES, LensReadings, Rows, TOP1_SETTLES};
 use microtome::method::pairs::Backup;
 use microtome::model::Precision;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
@@ -38,6 +38,9 @@ pub struct OutputArgs {
     /// Draw the heatmap as SVG
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub svg: Option<PathBuf>,
+    /// Draw curves over the layers, as SVG or PNG by the file's ending
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub curves: Option<PathBuf>,
     /// Write the record, which `microtome replay` runs again
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub record: Option<PathBuf>,
@@ -88,6 +91,14 @@ fn write_files(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Re
     if let Some(file) = named(&args.csv) {
         write_whole(&file, csv(record).as_bytes())?;
     }
+    if let Some(file) = &args.curves {
+        let table = chosen.context("nothing to draw: this experiment has no table")?;
+        let svg = record.curves(table)?.to_svg();
+        match is_png(file) {
+            true => write_whole(file, &svg_to_png(&svg, 2.0)?)?,
+            false => write_whole(file, svg.as_bytes())?,
+        }
+    }
     if args.svg.is_none() && args.png.is_none() {
         return Ok(());
     }
@@ -102,6 +113,10 @@ fn write_files(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Re
         write_whole(file, &svg_to_png(&svg, 2.0)?)?;
     }
     Ok(())
+}
+
+fn is_png(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"))
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) is no error.
@@ -169,7 +184,17 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         }
     }
     if let Some(lens) = &record.results.lens {
-        lens_text(&mut out, lens);
+        let what = match &record.experiment.method {
+            Method::LogitLens(asked) if asked.rows == Rows::Contributions => {
+                "what each part raises by itself"
+            }
+            _ => "next token as each layer has it",
+        };
+        lens_text(&mut out, &format!("{what}, at the last position"), lens);
+        if let Some(corrupt) = &record.results.corrupt_lens {
+            lens_text(&mut out, &format!("{what}, at the last position of the corrupt prompt"), corrupt);
+        }
+        convergence_text(&mut out, record);
     }
     if let Some(comparison) = record.results.generation.as_ref().and_then(|g| g.comparison.as_ref()) {
         comparison_text(&mut out, comparison);
@@ -209,11 +234,24 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
 }
 
 /// What each layer would say at the last position.
-fn lens_text(out: &mut String, lens: &LensReadings) {
-    let _ = writeln!(out, "\nnext token as each layer has it, at the last position");
+fn lens_text(out: &mut String, heading: &str, lens: &LensReadings) {
+    let _ = writeln!(out, "\n{heading}");
+    let width = lens.layers.iter().map(String::len).max().unwrap_or(0).max(8);
     for (layer, positions) in lens.layers.iter().zip(&lens.top) {
         let top = positions.last().map_or(String::new(), |top| top_line(top));
-        let _ = writeln!(out, "{layer:8} {top}");
+        let _ = writeln!(out, "{layer:width$} {top}");
+    }
+}
+
+/// Where the last position converges.
+fn convergence_text(out: &mut String, record: &Record) {
+    for metric in [TOP1_SETTLES, ANSWER_REACHES] {
+        let Some(table) = record.table(metric, Quantity::Value) else { continue };
+        let layers = match table.values.last().copied().flatten() {
+            Some(layers) => number(layers),
+            None => "never".to_owned(),
+        };
+        let _ = writeln!(out, "{}, at the last position: {layers}", table.title);
     }
 }
 

@@ -128,7 +128,7 @@ impl Request {
             "forward" => Ok(Found::Run(forward(model, &self.clean)?)),
             "atp" => Ok(Found::Numbers(self.attribution_patching(model)?)),
             "lens" => {
-                let method = Method::LogitLens(LogitLens { cut: vec![], with: Replacement::Zero });
+                let method = Method::LogitLens(LogitLens::default());
                 // One cheap metric: without any, all that the prompt allows are measured.
                 Ok(Found::Lens(self.experiment(model, method, &["logit"])?.run_quietly(model)?))
             }

@@ -181,6 +181,22 @@ pub enum Error {
         /// As the model has them.
         given: &'static str,
     },
+    /// A number that is to be a probability and is none.
+    #[error("{what} is {value}; give a probability above 0 and at most 1")]
+    NotAProbability {
+        /// What it is.
+        what: &'static str,
+        /// The number.
+        value: f64,
+    },
+    /// Curves of a table that has none.
+    #[error("cannot draw curves of `{metric}`: {reason}")]
+    NoCurves {
+        /// The metric.
+        metric: String,
+        /// Why not, and what can be drawn.
+        reason: String,
+    },
     /// Something an experiment says and its method has no use for.
     #[error("{method} has no use for {what}; leave it out")]
     Unused {

@@ -22,7 +22,6 @@ use crate::method::{
     head_scores::HeadScoring,
     importance::{Importance, Measure},
     logit_lens::LogitLens,
-    logit_lens::TOP1_PROB,
     measure,
     pairs::Pairs,
     patch::Patch,
@@ -310,7 +309,7 @@ impl Experiment {
             Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
             Method::Importance(importance) => vec![importance.by.metric()],
-            Method::LogitLens(_) => std::iter::once(TOP1_PROB).chain(measured()?).collect(),
+            Method::LogitLens(lens) => return lens.metrics(self),
             _ => measured()?,
         };
         Ok(names.into_iter().map(str::to_owned).collect())

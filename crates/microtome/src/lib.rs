@@ -61,6 +61,7 @@ mod pairs;
 pub mod plot;
 pub mod published;
 mod record;
+mod record_plots;
 pub mod sae;
 mod stats;
 mod text_model;

@@ -11,7 +11,6 @@ use crate::method::head_circuit::HeadReport;
 use crate::method::head_roles::RoleTable;
 use crate::method::logit_lens::LensReadings;
 use crate::method::pairs::Backup;
-use crate::plot::{AxisLabels, Heatmap, ScaleKind};
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
 
@@ -71,6 +70,9 @@ pub struct Results {
     /// What every layer would say at every position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lens: Option<LensReadings>,
+    /// The same of the corrupt prompt, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt_lens: Option<LensReadings>,
     /// Which heads play which role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<RoleTable>,
@@ -401,46 +403,6 @@ impl Table {
         let place = place.into_iter().map(|(_, text)| text.to_owned());
         let named = (!component.is_empty()).then_some(component);
         named.into_iter().chain(place).collect::<Vec<_>>().join(" ")
-    }
-
-    /// The table as a heatmap; three axes become two by joining the first with the last.
-    pub fn heatmap(&self, subtitle: &str) -> Heatmap {
-        let labels = |axis: &Axis| AxisLabels { name: axis.name.clone(), labels: axis.labels.clone() };
-        let one = || AxisLabels { name: String::new(), labels: vec![String::new()] };
-        let (rows, cols, values) = match &self.axes[..] {
-            [only] if only.name == "layer" => (labels(only), one(), self.values.clone()),
-            [only] => (one(), labels(only), self.values.clone()),
-            [first, second] => (labels(first), labels(second), self.values.clone()),
-            [layers, positions, heads] => {
-                let (n_positions, n_heads) = (positions.labels.len(), heads.labels.len());
-                let mut values = Vec::with_capacity(self.values.len());
-                let mut names = Vec::new();
-                for (l, layer) in layers.labels.iter().enumerate() {
-                    for (h, head) in heads.labels.iter().enumerate() {
-                        names.push(format!("{layer}{head}"));
-                        values.extend(
-                            (0..n_positions).map(|p| self.values[(l * n_positions + p) * n_heads + h]),
-                        );
-                    }
-                }
-                (AxisLabels { name: "head".to_owned(), labels: names }, labels(positions), values)
-            }
-            _ => (one(), one(), self.values.iter().take(1).copied().collect()),
-        };
-        let scale = match self.quantity {
-            Quantity::Value => ScaleKind::Sequential,
-            Quantity::Change | Quantity::Recovery | Quantity::Interaction => ScaleKind::Diverging,
-        };
-        Heatmap {
-            title: self.title.clone(),
-            subtitle: subtitle.to_owned(),
-            rows,
-            cols,
-            values,
-            unit: self.unit.clone(),
-            baseline: self.baseline.clone(),
-            scale,
-        }
     }
 
     /// The first line of its CSV.

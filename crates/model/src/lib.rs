@@ -76,7 +76,7 @@ pub use load::{LoadOptions, Loaded, LoadedModel, Source, load, load_model};
 pub use microtome_kernels::InstructionSet;
 pub use model::{Model, Precision, Preparation, Processing};
 pub use ops::learning::GradientSink;
-pub use run::{Run, RunOptions, with_rows};
+pub use run::{FinalNorm, Run, RunOptions, with_rows};
 pub use save::checkpoint_files;
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;

@@ -15,6 +15,7 @@ use crate::fire::Hooks;
 use crate::hook::Hook;
 use crate::layers::{norm, unembed};
 use crate::model::Model;
+use crate::ops;
 use crate::walk::{Entry, Group, Walk, Walker};
 
 /// What a run changes and what it keeps.
@@ -41,6 +42,19 @@ pub struct Run {
     pub resid: Option<Tensor>,
     /// The activations read.
     pub cache: Cache,
+}
+
+/// What the final LayerNorm does to rows that are read as logits. All are the same in a model without it.
+#[derive(Debug, Clone, Copy)]
+pub enum FinalNorm<'a> {
+    /// It divides each row by the row's own deviation, then applies gain and bias.
+    Own,
+    /// It is left out.
+    Skipped,
+    /// It divides by these numbers, `[rows, 1]`, which another run had, then applies gain and bias: a linear map.
+    Frozen(&'a Tensor),
+    /// The same without gain and bias.
+    FrozenScaleOnly(&'a Tensor),
 }
 
 impl Run {
@@ -103,9 +117,17 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Tensor`] where the rows do not have the model's width.
-    pub fn logits_from_resid(&self, resid: &Tensor) -> Result<Tensor> {
+    pub fn logits_from_resid(&self, resid: &Tensor, norm: FinalNorm) -> Result<Tensor> {
         let mut walk = Walk::new(self, &[], vec![], Hooks::default());
-        let input = norm::unhooked(&walk, resid, self.weights().ln_final.as_ref())?;
+        let affine = self.weights().ln_final.as_ref();
+        let divided = |scale| ops::norm_divide(walk.arithmetic(), resid, scale);
+        let input = match norm {
+            FinalNorm::Own => norm::unhooked(&walk, resid, affine)?,
+            _ if self.config().norm.is_none() => resid.clone(),
+            FinalNorm::Skipped => resid.clone(),
+            FinalNorm::Frozen(scale) => ops::affine(divided(scale)?, affine)?,
+            FinalNorm::FrozenScaleOnly(scale) => divided(scale)?,
+        };
         unembed::logits_unhooked(&mut walk, &input)
     }
 

@@ -1062,6 +1062,11 @@ export interface components {
             /** @description Probability of the target in the patched run. */
             prob_by_layer: number[];
         };
+        /**
+         * @description How a row becomes what the unembedding multiplies.
+         * @enum {string}
+         */
+        LensNorm: "final" | "none" | "frozen" | "tl_cached_scale";
         /** @description What every layer would say at every position. */
         LensReadings: {
             /** @description `embed`, `L0` and so on. */
@@ -1069,12 +1074,25 @@ export interface components {
             /** @description `[layer][pos]`: the five most probable next tokens. */
             top: components["schemas"]["TokenProb"][][][];
         };
+        /**
+         * @description Which rows are read.
+         * @enum {string}
+         */
+        LensRows: "layers" | "sublayers" | "contributions";
         /** @description A logit lens. */
         LogitLens: {
             /** @description Components cut at all positions before the stream is read; none for the whole model. */
             cut?: components["schemas"]["Component"][];
             /** @description What takes their place. */
             with?: components["schemas"]["Replacement"];
+            /** @description Which rows are read. */
+            rows?: components["schemas"]["LensRows"];
+            norm?: null | components["schemas"]["LensNorm"];
+            /**
+             * Format: double
+             * @description The probability that the answer is asked to reach, above 0 and at most 1; 0.5 where left out.
+             */
+            threshold?: number | null;
         };
         /**
          * @description What a head's importance is measured by.
@@ -1467,6 +1485,7 @@ export interface components {
             tables?: components["schemas"]["Table"][];
             generation?: null | components["schemas"]["Generation"];
             lens?: null | components["schemas"]["LensReadings"];
+            corrupt_lens?: null | components["schemas"]["LensReadings"];
             roles?: null | components["schemas"]["RoleTable"];
             head_circuit?: null | components["schemas"]["HeadReport"];
             /** @description Components that stand in for others, the one that helps most first. */

@@ -53,7 +53,7 @@ test("token ids are said to be ids; mixed with text they go through a file", () 
 test("what no flag says goes to `run` whole", () => {
   const methods: Method[] = [
     { importance: { by: "gradient" } },
-    { logit_lens: {} },
+    { logit_lens: { cut: ["L0H0"] } },
     { ablate: { targets: "heads", with: "zero", clamp: " John" } },
     { ablate: { targets: "heads", with: { mean: { reference: ["a b"] } } } },
     { generate: { max_new_tokens: 3 } }, // with an answer, which generation does not take
@@ -88,6 +88,12 @@ test("questions about the model alone name no prompt", () => {
     "microtome head -m demo L4H3 --embedding after-mlp0 --size layer-norm --token 5 --token 7 --ids",
   );
   expect(about({ head_circuit: { head: "L4H3", tokens: [5, " Mary"] } })).toContain("microtome run -");
+});
+
+test("a lens says its rows, its norm and the prompt it is compared with", () => {
+  const method: Method = { logit_lens: { rows: "sublayers", norm: "tl_cached_scale" } };
+  const prompts = [{ clean: "A b", corrupt: "A c", answers: [" d"] }];
+  expect(commandFor(ask(method, { prompts }))).toBe("microtome lens -m demo 'A b' -t ' d' --corrupt 'A c' --rows sublayers --norm tl-cached-scale");
 });
 
 test("attention says its weights and its head; detectors go as they are", () => {

@@ -1,7 +1,7 @@
 // An experiment as a command of the `microtome` program. Where every field of it has a flag, the
 // subcommand is used; anything else goes to `microtome run` as it is, so that nothing is ever lost.
 
-import type { Ablate, Answer, AttentionStats, Experiment, Generate, HeadCircuit, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import type { Ablate, Answer, AttentionStats, Experiment, Generate, HeadCircuit, LogitLens, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
 import { readableJson } from "./json";
 import { commandLine, quote } from "./shell";
 
@@ -85,6 +85,16 @@ function headParts({ head, embedding, size, pairs, tokens = [] }: HeadCircuit, c
   return { subcommand: "head", prompt: head, flags: [...flags, ...common] };
 }
 
+function lensFlags({ cut = [], rows = "layers", norm, threshold }: LogitLens, prompt: Prompt): Flag[] | null {
+  if (cut.length > 0) return null;
+  return [
+    ...(prompt.corrupt == null ? [] : [["--corrupt", written(prompt.corrupt)] as Flag]),
+    ...(rows === "layers" ? [] : [["--rows", rows] as Flag]),
+    ...(norm == null ? [] : [["--norm", norm.replaceAll("_", "-")] as Flag]),
+    ...(threshold == null ? [] : [["--threshold", String(threshold)] as Flag]),
+  ];
+}
+
 function attentionFlags({ weighting, detectors = [], head }: AttentionStats): Flag[] | null {
   if (detectors.length > 0) return null;
   const weighted: Flag[] = weighting == null || weighting === "pattern" ? [] : [["--weighting", weighting]];
@@ -95,6 +105,7 @@ function methodFlags({ method }: Experiment, prompt: Prompt): [string, Flag[]] |
   if (method === "measure") return prompt.corrupt == null ? ["measure", []] : null;
   if ("ablate" in method) return named("ablate", ablateFlags(method.ablate, prompt));
   if ("pairs" in method) return named("pairs", pairsFlags(method.pairs, prompt));
+  if ("logit_lens" in method) return named("lens", lensFlags(method.logit_lens, prompt));
   if ("patch" in method) return named("patch", patchFlags(method.patch, prompt));
   if ("attention" in method) {
     const bare = prompt.corrupt == null && (prompt.answers ?? []).length === 0;

@@ -125,9 +125,16 @@ function generateCode({ max_new_tokens, temperature = 0, cut = [], with: replace
   ]);
 }
 
-function lensCode({ cut = [], with: replacement = "zero" }: LogitLens, uses: Uses): string {
-  uses.add("microtome::method::logit_lens", "LogitLens");
-  return struct("LogitLens", [["cut", components(cut)], ["with", replacementCode(replacement, uses)]]);
+function lensCode({ cut = [], with: replacement = "zero", rows = "layers", norm, threshold }: LogitLens, uses: Uses): string {
+  uses.add("microtome::method::logit_lens", "LogitLens", "Rows");
+  if (norm != null) uses.add("microtome::method::logit_lens", "Norm");
+  return struct("LogitLens", [
+    ["cut", components(cut)],
+    ["with", replacementCode(replacement, uses)],
+    ["rows", `Rows::${capital(rows)}`],
+    ["norm", norm == null ? "None" : `Some(Norm::${norm.split("_").map((word) => capital(word)).join("")})`],
+    ["threshold", threshold == null ? "None" : `Some(${float(threshold)})`],
+  ]);
 }
 
 function importanceCode({ by, of = "heads" }: Importance, uses: Uses): string {

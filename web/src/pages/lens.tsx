@@ -2,7 +2,7 @@
 
 import { useComputed } from "@preact/signals";
 import { asApiError, isAbort, runExperiment } from "../api";
-import type { Experiment } from "../api";
+import type { Experiment, Quantity } from "../api";
 import { Empty, Panel, Progress, Result, Segmented, Working, duration } from "../components";
 import { InputStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
@@ -12,14 +12,24 @@ import { CellCard } from "../views/lens/CellCard";
 import { Curves } from "../views/lens/Curves";
 import type { Other } from "../views/lens/Curves";
 import { LensGrid } from "../views/lens/LensGrid";
-import { colourOptions, colourShown } from "../views/lens/colour";
+import { LensSettings } from "../views/lens/LensSettings";
+import type { Lensed } from "../views/lens/LensSettings";
+import { colourOptions, colourShown, colours } from "../views/lens/colour";
 import { findTable } from "../views/tables";
 
-function reading(inputs: Asked | null): Experiment | null {
+function reading(inputs: Asked | null, { rows, norm, compare }: Lensed): Experiment | null {
   if (!inputs || inputs.prompt === "") return null;
-  // The lens reads one prompt; metrics of a pair would be read as those of a sweep.
-  return experiment({ ...inputs, corrupt: "", foil: "" }, { logit_lens: {} }, { metrics: inputs.target ? ["prob", "rank", "entropy"] : ["entropy"] });
+  const answered = inputs.target !== "";
+  const parts = rows === "contributions";
+  const names = colours(rows, answered, inputs.foil !== "").filter((name) => name !== "top1_prob" && (answered || (name !== "prob" && name !== "rank")));
+  const asked = { ...inputs, corrupt: compare === "corrupt" ? inputs.corrupt : "", foil: parts ? inputs.foil : "" };
+  // The norm that does not fit the rows stands in the address until the rows are others.
+  const fits = norm !== "" && !(parts && norm === "final");
+  const method = { ...(rows === "layers" ? {} : { rows }), ...(fits ? { norm: norm === "bare" ? "none" as const : norm } : {}) };
+  return experiment(asked, { logit_lens: method }, { metrics: [...names] });
 }
+
+const ALONE: Lensed = { rows: "layers", norm: "", compare: "alone" };
 
 /** Further prompts are read one by one: one that cannot be read spoils no other. */
 async function readAll(experiments: Experiment[], { signal }: Fetching): Promise<Other[]> {
@@ -35,25 +45,32 @@ async function readAll(experiments: Experiment[], { signal }: Fetching): Promise
 }
 
 export function LensPage() {
-  const key = useComputed(() => reading(asked.value));
+  const { rows, norm, compare } = workspace;
+  const key = useComputed(() => reading(asked.value, { rows: rows.value, norm: norm.value, compare: compare.value }));
   const lens = useResource(key, runExperiment);
   const othersKey = useComputed(() => {
     const inputs = asked.value;
     if (!inputs || inputs.target === "" || workspace.others.value.length === 0) return null;
-    return workspace.others.value.flatMap((prompt) => reading({ ...inputs, prompt }) ?? []);
+    const how = rows.value === "contributions" ? ALONE : { rows: rows.value, norm: norm.value, compare: "alone" as const };
+    return workspace.others.value.flatMap((prompt) => reading({ ...inputs, prompt }, how) ?? []);
   });
   const others = useResource(othersKey, readAll);
   const tokens = useTokens(workspace.prompt);
+  const corruptTokens = useTokens(workspace.corrupt);
 
   const inputs = asked.value;
   const answered = Boolean(inputs?.target);
   const record = lens.data.value;
   const partial = lens.partial.value;
   const tables = partial ?? record?.results.tables ?? [];
-  const found = findTable(tables, colourShown(workspace.metric.value, answered), ["value"]) ?? findTable(tables, "top1_prob", ["value"]);
+  const names = colours(rows.value, answered, Boolean(inputs?.foil));
+  const colour = colourShown(workspace.metric.value, names, answered);
+  const compared = compare.value === "corrupt" && inputs?.corrupt !== "";
+  const quantities: Quantity[] = compared || rows.value === "contributions" ? ["change", "value"] : ["value"];
+  const found = findTable(tables, colour, quantities) ?? findTable(tables, "top1_prob", ["value"]);
   const n = found?.table.axes[1]?.labels.length ?? 1;
-  const rows = found?.table.axes[0]?.labels.length ?? 1;
-  const chosen = { layer: Math.min(workspace.layer.value ?? rows - 1, rows - 1), pos: Math.min(workspace.pos.value ?? n - 1, n - 1) };
+  const last = (found?.table.axes[0]?.labels.length ?? 1) - 1;
+  const chosen = { layer: Math.min(workspace.layer.value ?? last, last), pos: Math.min(workspace.pos.value ?? n - 1, n - 1) };
   // The last position is every prompt's own last; any other is the same place in all of them.
   const shownOthers = workspace.others.value.map((prompt) => others.data.value?.find((other) => other.prompt === prompt) ?? { prompt, record: null, error: null });
   useShown({ experiment: key.value, record: lens.stale.value ? null : record, table: found?.index ?? 0 });
@@ -68,14 +85,15 @@ export function LensPage() {
   );
   return (
     <>
-      <InputStrip fields={["target"]} action={{ text: "Read", onPress: run }} />
+      <InputStrip fields={rows.value === "contributions" ? ["target", "foil"] : ["target"]} action={{ text: "Read", onPress: run }} />
+      <LensSettings tokens={corruptTokens} onRun={run} />
       <div class="columns lens">
         <Panel
-          fill class="main" title="What each layer would say next" note={record && !lens.stale.value && !partial ? duration(record.elapsed_secs) : ""}
+          fill class="main" title={rows.value === "contributions" ? "What each part adds" : "What each layer would say next"} note={record && !lens.stale.value && !partial ? duration(record.elapsed_secs) : ""}
           aside={(
             <>
               <Progress phase={lens.phase.value} progress={lens.progress.value} onStop={lens.cancel} />
-              <Segmented label="Colour by" options={colourOptions(answered)} value={colourShown(workspace.metric.value, answered)} onChange={(metric) => change({ metric })} />
+              <Segmented label="Colour by" options={colourOptions(names, answered)} value={colour} onChange={(metric) => change({ metric })} />
             </>
           )}
         >
@@ -87,7 +105,7 @@ export function LensPage() {
             ? (
               <>
                 <CellCard record={record} {...chosen} dim={lens.stale.value} />
-                <Curves record={record} others={shownOthers} pos={chosen.pos === n - 1 ? null : chosen.pos} answer={inputs?.target ?? ""} />
+                {rows.value !== "contributions" && <Curves record={record} others={shownOthers} pos={chosen.pos === n - 1 ? null : chosen.pos} answer={inputs?.target ?? ""} />}
               </>
             )
             : <Panel fill title="Chosen cell"><Empty fill title="Click a cell to see its five most probable tokens." /></Panel>}

@@ -7,6 +7,10 @@ export const CUTS = ["zero", "mean", "resample", "uniform", "zero_pattern", "ran
 /** What takes the place of a cut head. */
 export type Cut = (typeof CUTS)[number];
 
+/** How rows of the logit lens become logits; empty: as the library does it by itself, `bare`: without a LayerNorm. */
+export const LENS_NORMS = ["", "final", "bare", "frozen", "tl_cached_scale"] as const;
+export type LensNorm = (typeof LENS_NORMS)[number];
+
 export const IMPORTANCES = ["", "gradient", "output_norm", "ablation_kl"] as const;
 
 export interface Fields {
@@ -57,6 +61,11 @@ export interface Fields {
   pos: number | null;
   /** The chosen row of the logit lens, counted from the embedding; null: the last. */
   layer: number | null;
+  /** Which rows the logit lens reads, and through which norm. */
+  rows: "layers" | "sublayers" | "contributions";
+  norm: LensNorm;
+  /** The lens of the prompt, or what it is beyond the corrupt one's. */
+  compare: "alone" | "corrupt";
   /** Further prompts whose curves the logit lens draws. */
   others: readonly string[];
 }
@@ -66,7 +75,8 @@ export const DEFAULTS: Readonly<Fields> = {
   cut: [], how: "zero", at: "all", sweep: "single", clamp: "", metric: "", quantity: "recovery",
   site: "resid_pre", layout: "layer_position", direction: "denoise", patch: [],
   temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
-  weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null, others: [],
+  weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null,
+  rows: "layers", norm: "", compare: "alone", others: [],
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
@@ -80,6 +90,7 @@ const CHOICES = {
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
+  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"],
 } as const;
 
 /** The query string of a state. The prompt is always in it, so that an emptied one stays empty. */

@@ -84,6 +84,8 @@ fn an_option_that_would_do_nothing_is_refused() {
     refused(&["ablate", CLEAN, "--layers", "1"], &["--sweep neurons"]);
     refused(&["generate", CLEAN, "--with", "mean"], &["--cut"]);
     refused(&["generate", CLEAN, "--csv"], &["--csv shows a table"]);
+    refused(&["lens", CLEAN, "--rows", "contributions", "--norm", "final"], &["take frozen"]);
+    refused(&["lens", CLEAN, "-t", " Mary", "--threshold", "2"], &["above 0 and at most 1"]);
     let through = ["patch", CLEAN, "-c", CORRUPT, "--site", "resid_pre", "--at", "3"];
     refused(&through, &["goes through all of them"]);
 }

@@ -2,6 +2,7 @@
 
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
+use microtome::method::logit_lens::{LogitLens, Rows};
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::model::{Positions, Precision, Processing, Site};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Quantity, Record, Text};
@@ -271,4 +272,30 @@ fn a_record_says_where_it_was_computed() {
     let bench = Bench::new();
     let found = bench.run_record(&[&["measure", "--device", "cpu"], &ASK[..]].concat());
     assert_eq!(found.model.device, "cpu");
+}
+
+#[test]
+fn a_lens_of_parts_and_of_two_prompts_is_the_librarys_and_its_curve_is_drawn() {
+    let bench = Bench::new();
+    let model = bench.model(Processing::Folded);
+    let parts = LogitLens { rows: Rows::Contributions, ..Default::default() };
+    let expected = experiment(Method::LogitLens(parts), Processing::Folded).run_quietly(&model).unwrap();
+    let found = bench.run_record(&[&["lens", "--rows", "contributions"], &ASK[..]].concat());
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    let shares = values(&found, "logit_diff", Quantity::Change);
+    let n = found.results.prompts[0].clean.ids.len();
+    let last: f64 = shares.chunks(n).map(|row| row[n - 1]).sum();
+    assert!(
+        (last - whole(&bench.run_record(&[&["measure"], &ASK[..]].concat()), "clean", "logit_diff")).abs()
+            < 1e-4
+    );
+
+    let mut both = experiment(Method::LogitLens(LogitLens::default()), Processing::Folded);
+    both.prompts[0].corrupt = Some(Text::Text(CORRUPT.to_owned()));
+    let expected = both.run_quietly(&model).unwrap();
+    let picture = bench.path("curve.svg");
+    let drawn = ["lens", "--corrupt", CORRUPT, "--curves", picture.to_str().unwrap()];
+    let found = bench.run_record(&[&drawn[..], &ASK[..]].concat());
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    assert!(std::fs::read_to_string(picture).unwrap().contains("at the last position"));
 }

@@ -16,6 +16,8 @@ pub mod head_circuit;
 pub mod head_roles;
 pub mod head_scores;
 pub mod importance;
+pub(crate) mod lens_rows;
+pub(crate) mod lens_tables;
 pub mod logit_lens;
 pub(crate) mod measure;
 pub mod pairs;

@@ -170,7 +170,7 @@ impl Row<'_> {
     }
 
     /// The summed probability of some tokens.
-    fn total_prob(&self, ids: &[u32]) -> f64 {
+    pub(crate) fn total_prob(&self, ids: &[u32]) -> f64 {
         ids.iter().map(|&id| self.prob(id)).sum()
     }
 }

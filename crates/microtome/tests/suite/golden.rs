@@ -5,7 +5,7 @@ use microtome::method::change::{Per, Replacement};
 use microtome::method::generate::Generate;
 use microtome::method::gradient::{Of, metric_gradients};
 use microtome::method::importance::{Importance, Measure, Parts};
-use microtome::method::logit_lens::LogitLens;
+use microtome::method::logit_lens::{LogitLens, Norm, Rows};
 use microtome::method::patch::{By, Direction, Patch};
 use microtome::metric::MetricId;
 use microtome::model::{Hook, Positions, Processing, RunOptions, Site, Tensor};
@@ -287,19 +287,34 @@ fn golden_gradients_of_the_loss_at_attention_patterns() {
 fn golden_logit_lens() {
     for processing in BOTH {
         let Some(golden) = Golden::open(processing) else { return };
-        let method = Method::LogitLens(LogitLens { cut: vec![], with: Replacement::Zero });
-        let record = experiment(&golden, method, golden.id("target"), &["prob", "logit"]);
-        let record = record.run_quietly(&golden.model).unwrap();
-        let lens = record.results.lens.as_ref().unwrap();
-        let listed = || lens.top.iter().flatten().flatten();
-        golden.assert_close("lens/ln/top5_probs", &listed().map(|top| top.prob).collect::<Vec<_>>());
-        let ids: Vec<f64> = listed().map(|top| f64::from(top.id)).collect();
-        assert_eq!(ids, golden.values("lens/ln/top5_ids"));
-        let target = golden.id("target") as usize;
-        for (metric, key) in [("prob", "lens/ln/probs"), ("logit", "lens/ln/logits")] {
-            let of_target: Vec<f64> =
-                golden.values(key).chunks(golden.model.config().d_vocab).map(|row| row[target]).collect();
-            golden.assert_close_to(key, &cells(&record, metric, Quantity::Value), &of_target);
+        for (norm, key) in [(Norm::Final, "ln"), (Norm::None, "raw"), (Norm::TlCachedScale, "cached_scale")] {
+            let asked = |rows| LogitLens { rows, norm: Some(norm), ..Default::default() };
+            let d_vocab = golden.model.config().d_vocab;
+            // Every token in turn is the answer, so that all logits and probabilities are compared.
+            for answer in 0..d_vocab {
+                let method = Method::LogitLens(asked(Rows::Layers));
+                let record = experiment(&golden, method, answer as u32, &["prob", "logit"]);
+                let record = record.run_quietly(&golden.model).unwrap();
+                for (metric, what) in [("prob", "probs"), ("logit", "logits")] {
+                    let name = format!("lens/{key}/{what}");
+                    // Probabilities of the last convention are not on record.
+                    if key == "cached_scale" && what == "probs" {
+                        continue;
+                    }
+                    let all = golden.values(&name);
+                    let of_answer: Vec<f64> = all.chunks(d_vocab).map(|row| row[answer]).collect();
+                    golden.assert_close_to(&name, &cells(&record, metric, Quantity::Value), &of_answer);
+                }
+                if answer > 0 || key == "cached_scale" {
+                    continue;
+                }
+                let lens = record.results.lens.as_ref().unwrap();
+                let listed = || lens.top.iter().flatten().flatten();
+                let probs: Vec<f64> = listed().map(|top| top.prob).collect();
+                golden.assert_close(&format!("lens/{key}/top5_probs"), &probs);
+                let ids: Vec<f64> = listed().map(|top| f64::from(top.id)).collect();
+                assert_eq!(ids, golden.values(&format!("lens/{key}/top5_ids")));
+            }
         }
     }
 }

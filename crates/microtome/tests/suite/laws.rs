@@ -19,6 +19,15 @@ use microtome::{
 };
 
 pub fn toy() -> TextModel {
+    toy_of(Processing::Folded)
+}
+
+/// The same with weights as they are: its final LayerNorm has gain and bias.
+pub fn toy_raw() -> TextModel {
+    toy_of(Processing::Raw)
+}
+
+fn toy_of(processing: Processing) -> TextModel {
     let config = Config {
         n_layers: 3,
         n_heads: 4,
@@ -30,7 +39,7 @@ pub fn toy() -> TextModel {
         norm: Some(NormConfig { eps: 1e-5 }),
     };
     let weights = Weights::random(&config, 5, 1.2).unwrap();
-    TextModel::from_model("toy", Model::new(config, weights, Processing::Folded).unwrap()).unwrap()
+    TextModel::from_model("toy", Model::new(config, weights, processing).unwrap()).unwrap()
 }
 
 pub fn pair(shift: u32) -> Prompt {

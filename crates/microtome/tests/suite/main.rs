@@ -8,6 +8,7 @@ mod golden_attention;
 mod golden_data;
 mod head_circuits;
 mod laws;
+mod lens;
 mod pairs;
 mod sae;
 mod shakespeare;

@@ -197,7 +197,7 @@ pub(crate) async fn surgery(
         importance_scores: ImportanceScores {
             gradient_matrix: scores.chunks(n_heads).map(<[f64]>::to_vec).collect(),
         },
-        layer_impact: layer_impact(&ask, ablated, LogitLens { cut, with }).await?,
+        layer_impact: layer_impact(&ask, ablated, LogitLens { cut, with, ..Default::default() }).await?,
         generation: BothTexts { control_tokens: shown(&generation.control), ablated_tokens: shown(ablated) },
     }))
 }

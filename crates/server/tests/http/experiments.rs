@@ -249,8 +249,10 @@ fn the_lens_ends_in_the_models_own_output() {
     let server = Server::demo();
     let record = server.events(&question(json!({"logit_lens": {}}))).pop().unwrap().1;
     let tables = record["results"]["tables"].as_array().unwrap();
-    let of =
-        |metric: &str| numbers(&tables.iter().find(|table| table["metric"] == metric).unwrap()["values"]);
+    let of = |metric: &str| {
+        let table = tables.iter().find(|table| table["metric"] == metric && table["quantity"] == "value");
+        numbers(&table.unwrap()["values"])
+    };
     let measured = server.events(&question(json!("measure"))).pop().unwrap().1;
     let run = &measured["results"]["prompts"][0]["runs"][0];
     for metric in run["metrics"].as_array().unwrap() {

@@ -23,9 +23,10 @@ export function LensGrid({ tables, table, lens, tokens, chosen, dim }: LensGridP
   const labels = tokens ? tokens.labels.map(readable) : positions.labels;
   const top = (cell: number) => lens?.top[Math.floor(cell / n)]?.[cell % n] ?? [];
   const where = (cell: number): string => `${layers.labels[Math.floor(cell / n)] ?? ""} at ${labels[cell % n] ?? ""} ${cell % n}`;
-  const numbers = (cell: number): string[] => tables.flatMap(({ metric, unit, values }) => {
+  const numbers = (cell: number): string[] => tables.filter(({ quantity, axes }) => quantity === table.quantity && axes.length === 2).flatMap(({ metric, unit, values }) => {
     const value = values[cell];
-    if (value === null || value === undefined || metric === "kl" || metric === "margin" || metric === "logit_diff") return [];
+    if (value === null || value === undefined) return [];
+    if (table.quantity === "change") return [`${metric} ${value < 0 ? "" : "+"}${exact(value)}${unit === "" ? "" : ` ${unit}`}`];
     if (metric === "prob" || metric === "top1_prob") return [`${metric === "prob" ? "answer" : "top"} ${exact(value)}`];
     return [metric === "rank" ? `rank of the answer ${plain(value)}` : `${metric} ${exact(value)} ${unit}`];
   });
