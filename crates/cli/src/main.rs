@@ -29,6 +29,7 @@ mod replay;
 mod run;
 mod serve;
 mod study;
+mod task;
 mod tokens;
 mod train;
 mod verify;
@@ -65,6 +66,7 @@ enum Command {
     Info(info::Args),
     Hooks(hooks::Args),
     Tokens(tokens::Args),
+    Task(task::Args),
     Measure(measure::Args),
     Ablate(ablate::Args),
     Pairs(pairs::Args),
@@ -128,6 +130,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Hooks(args) => hooks::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Tokens(args) => tokens::run(&args),
+        Command::Task(args) => task::run(&args),
         Command::Measure(args) => measure::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Pairs(args) => pairs::run(&args),

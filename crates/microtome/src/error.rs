@@ -258,6 +258,62 @@ pub enum Error {
         /// Why, and what was expected.
         reason: String,
     },
+    /// A name that is no task.
+    #[error("task `{name}` not found; did you mean `{nearest}`? There are: {known}")]
+    UnknownTask {
+        /// The name.
+        name: String,
+        /// The nearest there is.
+        nearest: String,
+        /// All there are.
+        known: String,
+    },
+    /// A way of corrupting prompts that a task does not have.
+    #[error("task `{task}` has no corruption `{name}`; it has: {known}")]
+    UnknownCorruption {
+        /// The name.
+        name: String,
+        /// The task.
+        task: &'static str,
+        /// Those it has.
+        known: String,
+    },
+    /// A vocabulary in which too few words of a task are one token.
+    #[error(
+        "task `{task}` needs at least {needed} {what} that are one token each, and this model's vocabulary has {kept}{example}"
+    )]
+    TooFewWords {
+        /// The task.
+        task: &'static str,
+        /// Which words.
+        what: &'static str,
+        /// How many there are.
+        kept: usize,
+        /// How many it takes.
+        needed: usize,
+        /// A word that is not one token.
+        example: String,
+    },
+    /// A task of which no further pair can be drawn.
+    #[error(
+        "task `{task}`: no pair {number} could be drawn ({reason}); ask for fewer pairs, or for any length"
+    )]
+    NoPair {
+        /// The task.
+        task: String,
+        /// Which pair, counted from 1.
+        number: usize,
+        /// What was wrong with the last that was drawn.
+        reason: String,
+    },
+    /// A prompt that a CSV file has no place for.
+    #[error("prompt {number} is {what}, for which the CSV has no column; write JSON")]
+    NotForCsv {
+        /// Which, counted from 1.
+        number: usize,
+        /// What it is.
+        what: &'static str,
+    },
     /// A sampling setting out of range.
     #[error("{name} is {value}; expected {expected}")]
     OutOfRange {

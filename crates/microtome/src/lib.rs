@@ -64,6 +64,7 @@ mod record;
 mod record_plots;
 pub mod sae;
 mod stats;
+pub mod task;
 mod text_model;
 pub mod whole_file;
 
@@ -72,7 +73,7 @@ pub use component::Component;
 pub use error::{Error, Result};
 pub use experiment::{DEFAULT_BUDGET, Experiment, Method, Partial, Prompt, TextStream, Watch};
 pub use microtome_model as model;
-pub use pairs::read_pairs;
+pub use pairs::{pairs_as_csv, pairs_as_json, read_pairs};
 pub use record::{
     Axis, Basis, MetricValue, ModelReport, PromptReport, Quantity, Record, Results, RunReport, Table,
     TokenLabel, TokenProb,

@@ -6,11 +6,11 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::experiment::Prompt;
-use crate::text_model::{Answer, Text};
+use crate::text_model::{Answer, Text, TextModel};
 
 /// The prompts of a file, CSV where its name ends so, else JSON.
 ///
@@ -25,6 +25,48 @@ pub fn read_pairs(path: &Path) -> Result<Vec<Prompt>> {
         true => Err(bad("it holds no prompts".to_owned())),
         false => Ok(prompts),
     }
+}
+
+/// The prompts as a JSON file, as [`read_pairs`] reads it.
+pub fn pairs_as_json(prompts: &[Prompt]) -> String {
+    #[derive(Serialize)]
+    struct File<'a> {
+        prompts: &'a [Prompt],
+    }
+    serde_json::to_string_pretty(&File { prompts }).expect("prompts are plain data") + "\n"
+}
+
+/// The prompts as a CSV file of the MIB and EAP benchmarks: answers by the ids they have in the model's vocabulary.
+///
+/// # Errors
+/// [`Error::NotForCsv`] for a prompt of token ids, or without a corrupt one; an answer that is not one token.
+pub fn pairs_as_csv(prompts: &[Prompt], model: &TextModel) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |fields: [&str; 4]| writer.write_record(fields).expect("memory takes every field");
+    write(["clean", "corrupted", "correct_idx", "incorrect_idx"]);
+    for (index, prompt) in prompts.iter().enumerate() {
+        let text_of = |text: Option<&Text>| match text {
+            Some(Text::Text(text)) => Ok(text.clone()),
+            Some(Text::Ids(_)) => Err(Error::NotForCsv { number: index + 1, what: "a list of token ids" }),
+            None => Err(Error::NotForCsv { number: index + 1, what: "without a corrupt one" }),
+        };
+        let ids_of = |answers: &[Answer], role: &'static str| -> Result<String> {
+            let ids: Vec<String> = answers
+                .iter()
+                .map(|answer| Ok(model.answer(answer, role)?.to_string()))
+                .collect::<Result<_>>()?;
+            Ok(match &ids[..] {
+                [one] => one.clone(),
+                several => format!("[{}]", several.join(", ")),
+            })
+        };
+        let (clean, corrupt) = (text_of(Some(&prompt.clean))?, text_of(prompt.corrupt.as_ref())?);
+        let right = ids_of(&prompt.answers, "target")?;
+        let wrong = ids_of(&prompt.wrong_answers, "wrong answer")?;
+        write([clean.as_str(), corrupt.as_str(), right.as_str(), wrong.as_str()]);
+    }
+    let bytes = writer.into_inner().expect("memory takes every byte");
+    Ok(String::from_utf8(bytes).expect("fields are text"))
 }
 
 fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {

@@ -8,4 +8,5 @@ mod results;
 mod shakespeare;
 mod stopping;
 mod study;
+mod task;
 mod train;

@@ -12,3 +12,4 @@ mod lens;
 mod pairs;
 mod sae;
 mod shakespeare;
+mod tasks;
