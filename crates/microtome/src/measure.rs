@@ -119,6 +119,7 @@ impl Meter {
             match event {
                 LaneEvent::Base { prompt, positions, logits } => state.base(prompt, positions, logits)?,
                 LaneEvent::Rows { rows, logits } => state.rows(rows, logits)?,
+                LaneEvent::Kept { .. } => {}
                 LaneEvent::Finished { lanes } => {
                     let done = lanes.end;
                     lanes.for_each(|lane| state.finish(lane));

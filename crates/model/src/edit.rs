@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::device::{as_f64, moved};
 use crate::error::{Error, Result};
 use crate::hook::{Axis, Hook, Site};
+use crate::wiring::Rewire;
 
 /// One change at one hook point.
 #[derive(Debug, Clone)]
@@ -59,6 +60,9 @@ pub enum Change {
     /// These `(query, key)` pairs carry nothing. At `pattern` their weight becomes 0 and the rest
     /// stays; at `attn_scores` it becomes `-inf`, so the rest is renormalised.
     KnockOut(Vec<(usize, usize)>),
+    /// Inputs of receivers only (`q_input`, `k_input`, `v_input`, `mlp_in`, the last `resid_post`): shares of what
+    /// senders below wrote become those of another run.
+    Rewire(Rewire),
 }
 
 /// A value for [`Change::Set`] and [`Change::Add`].
@@ -128,6 +132,7 @@ impl Edit {
                     });
                 }
             }
+            Change::Rewire(rewire) => rewire.check(self.hook, config, len)?,
             Change::Set(Value::Scalar(x)) | Change::Add(Value::Scalar(x)) | Change::Scale(x)
                 if !x.is_finite() =>
             {
@@ -160,6 +165,7 @@ impl Change {
             Change::Random { .. } => "random",
             Change::Previous => "previous",
             Change::KnockOut(_) => "knock-out",
+            Change::Rewire(_) => "rewire",
         }
     }
 
@@ -219,39 +225,44 @@ pub(crate) struct Place<'a> {
     pub n_keys: usize,
 }
 
+/// What a change needs of the pass it is in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// The pattern one layer below.
+    pub previous: Option<Tensor>,
+    /// What senders of the other run write less what this lane's do, `[pos, sender, d_model]`.
+    pub differences: Option<Tensor>,
+}
+
 impl CompiledEdit {
     pub fn needs_previous_pattern(&self) -> bool {
         matches!(self.change, Change::Previous)
     }
 
+    /// The rewiring it is, if it is one.
+    pub fn rewire(&self) -> Option<&Rewire> {
+        match &self.change {
+            Change::Rewire(rewire) => Some(rewire),
+            _ => None,
+        }
+    }
+
     /// The activation of one lane after the change.
     ///
     /// `x` is `[1, pos, ..]`, or `[1, head, query, key]` at `attn_scores` and `pattern`;
-    /// `previous` is the pattern one layer below, where the change needs it.
-    pub fn apply(
-        &self,
-        x: &Tensor,
-        place: Place,
-        config: &Config,
-        previous: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    /// `seen` has what the change needs of the pass.
+    pub fn apply(&self, x: &Tensor, place: Place, config: &Config, seen: &Seen) -> Result<Tensor> {
         if !place.positions.iter().any(|&pos| self.positions.contains(pos)) {
             return Ok(x.clone());
         }
-        let new = self.new_values(x, place, config, previous)?;
+        let new = self.new_values(x, place, config, seen)?;
         let Some(mask) = self.mask(place, config)? else { return Ok(new) };
         let mask = mask.to_device(x.device())?.broadcast_as(x.shape())?.contiguous()?;
         Ok(mask.where_cond(&new, x)?)
     }
 
     /// What the whole activation would be if everything were selected.
-    fn new_values(
-        &self,
-        x: &Tensor,
-        place: Place,
-        config: &Config,
-        previous: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    fn new_values(&self, x: &Tensor, place: Place, config: &Config, seen: &Seen) -> Result<Tensor> {
         let like_x = |t: Tensor| -> Result<Tensor> {
             // Apple's GPUs have no f64: the number's kind changes where it lies, and then it moves.
             Ok(moved(&t.to_dtype(x.dtype())?, x.device())?.broadcast_as(x.shape())?.contiguous()?)
@@ -279,7 +290,11 @@ impl CompiledEdit {
                 let cut = if self.hook.site == Site::Pattern { 0.0 } else { f64::NEG_INFINITY };
                 like_x(Tensor::new(cut, &Device::Cpu)?)
             }
-            Change::Previous => previous.cloned().ok_or(Error::NoPreviousLayer),
+            Change::Previous => seen.previous.clone().ok_or(Error::NoPreviousLayer),
+            Change::Rewire(rewire) => {
+                let hook = || Error::NotAnInput { hook: self.hook.to_string() };
+                Ok((x + rewire.added(x, seen.differences.as_ref().ok_or_else(hook)?)?)?)
+            }
             Change::Random { seed } => {
                 let rows: Vec<Vec<Vec<f64>>> = (0..config.n_heads)
                     .map(|head| {

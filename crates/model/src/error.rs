@@ -195,6 +195,20 @@ pub enum Error {
         /// Where it stops.
         stop: usize,
     },
+    /// A rewiring where no receiver reads the residual stream.
+    #[error(
+        "`{hook}` is no input of a receiver; rewire at hook_q_input, hook_k_input, hook_v_input, hook_mlp_in or the last hook_resid_post"
+    )]
+    NotAnInput {
+        /// The hook.
+        hook: String,
+    },
+    /// Rewirings of one lane that take their values from two runs.
+    #[error("one run is rewired to two others; give all its rewirings the same outputs")]
+    TwoRewirings,
+    /// A derivative through a run that is rewired.
+    #[error("no derivatives are taken through a rewired run; measure it instead")]
+    RewiredGradient,
     /// Inputs split by head and an edited norm in one layer.
     #[error(
         "layer {layer}: an edit of a split input (hook_attn_in, hook_q_input, ..) gives every head its own LayerNorm, so hook_scale and hook_normalized of ln1 cannot be edited with it"

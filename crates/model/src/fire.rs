@@ -4,16 +4,20 @@
 //! In that order, so a read sees the value as it goes on. Nothing else in the crate may change an
 //! activation.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 
 use crate::config::Config;
-use crate::edit::{CompiledEdit, Place};
+use crate::edit::{CompiledEdit, Place, Seen};
 use crate::error::{Error, Result};
 use crate::hook::{Hook, Site};
 use crate::learn::Dropout;
 use crate::ops::learning::GradientSink;
+use crate::walk::BaseValues;
+use crate::wiring::{Ledger, SenderOutputs, writes_below};
 
 /// Everything a walk does at its hooks.
 #[derive(Debug, Default)]
@@ -30,6 +34,12 @@ pub(crate) struct Hooks {
     pub variables: Vec<(Hook, Var)>,
     /// The pattern of the layer below, per group, where an edit in this layer asks for it.
     previous: HashMap<usize, PreviousPattern>,
+    /// The other run of each lane that is rewired.
+    rewired: HashMap<usize, Arc<SenderOutputs>>,
+    /// How many senders, from the input up, some rewiring looks at.
+    senders: usize,
+    /// What senders wrote so far, per group.
+    ledgers: HashMap<usize, Ledger>,
 }
 
 /// Layers in which changes split the first LayerNorm's input by head, and those in which they change
@@ -83,19 +93,29 @@ pub(crate) struct Firing<'a> {
     pub group: usize,
     /// Lane ids along the first axis of the value.
     pub lanes: &'a [usize],
+    /// Lane ids of the whole group, those first.
+    pub all_lanes: &'a [usize],
     pub place: Place<'a>,
-    /// The base prompt's patterns, for lanes that joined above them: `[head, query, key]`.
-    pub base_pattern: Option<&'a Tensor>,
+    /// What the base prompt has, for lanes that joined above it.
+    pub base: Option<&'a BaseValues>,
 }
 
 impl Hooks {
     /// Hooks of a walk whose lanes carry these edits.
     ///
     /// # Errors
-    /// [`Error::SplitInputWithNorm`] where one layer splits its inputs by head and edits their norm.
+    /// [`Error::SplitInputWithNorm`] where one layer splits its inputs by head and edits their norm,
+    /// [`Error::TwoRewirings`] where one lane is rewired to two runs.
     pub fn new(edits: impl IntoIterator<Item = (usize, CompiledEdit)>) -> Result<Hooks> {
         let mut hooks = Hooks::default();
         for (lane, edit) in edits {
+            if let Some(rewire) = edit.rewire() {
+                let other = hooks.rewired.entry(lane).or_insert_with(|| rewire.from.clone());
+                if !Arc::ptr_eq(other, &rewire.from) {
+                    return Err(Error::TwoRewirings);
+                }
+                hooks.senders = hooks.senders.max(rewire.shares.dim(1)?);
+            }
             hooks.edits.entry(edit.hook).or_default().push((lane, edit));
         }
         NormInputs::default().with(hooks.edits.keys().copied()).check()?;
@@ -109,12 +129,23 @@ impl Hooks {
     /// Makes the value at these hooks a point where derivatives are taken.
     pub fn probe(&mut self, hooks: impl IntoIterator<Item = Hook>) -> Result<()> {
         self.probes.extend(hooks);
+        if !self.rewired.is_empty() {
+            return Err(Error::RewiredGradient);
+        }
         NormInputs::default().with(self.edits.keys().chain(&self.probes).copied()).check()
     }
 
     /// Whether anything happens at this hook.
-    pub fn wants(&self, hook: Hook) -> bool {
-        self.reads.contains(&hook) || self.changes(hook) || self.keeps_pattern(hook)
+    pub fn wants(&self, hook: Hook, config: &Config) -> bool {
+        self.reads.contains(&hook)
+            || self.changes(hook)
+            || self.keeps_pattern(hook)
+            || self.keeps_output(hook, config)
+    }
+
+    /// Whether a rewiring above needs what is written here.
+    fn keeps_output(&self, hook: Hook, config: &Config) -> bool {
+        self.senders > 0 && writes_below(hook, self.senders, config)
     }
 
     /// Whether somebody looks at all rows here: a read, or a derivative.
@@ -138,10 +169,20 @@ impl Hooks {
             && above().is_some_and(|edits| edits.iter().any(|(_, edit)| edit.needs_previous_pattern()))
     }
 
+    /// The products that rewirings at this hook take.
+    pub fn products(&self, hook: Hook, firing: Firing) -> Result<Vec<(usize, usize, usize)>> {
+        let edits = self.edits.get(&hook).into_iter().flatten();
+        let rewired = edits.filter_map(|(lane, edit)| Some((lane, edit.rewire()?)));
+        let joined = rewired.filter(|(lane, _)| firing.lanes.contains(lane));
+        joined.map(|(_, rewire)| rewire.product(firing.place.positions.len())).collect()
+    }
+
     /// Lets everything happen to one group's value `[lane, ..]` and returns what goes on.
     pub fn fire(&mut self, hook: Hook, config: &Config, firing: Firing, mut x: Tensor) -> Result<Tensor> {
-        if let Some(edits) = self.edits.get(&hook) {
-            x = self.apply_edits(edits, config, firing, x)?;
+        // Taken out for a while, so that an edit may look at what else the pass keeps.
+        if let Some(edits) = self.edits.remove(&hook) {
+            x = self.apply_edits(&edits, config, firing, x)?;
+            self.edits.insert(hook, edits);
         }
         if let Some(dropout) = self.dropout.filter(|dropout| dropout.acts_at(hook)) {
             x = dropout.apply(hook, &x)?;
@@ -154,6 +195,9 @@ impl Hooks {
         if self.reads.contains(&hook) {
             self.values.push((hook, firing.group, x.clone()));
         }
+        if self.keeps_output(hook, config) {
+            self.ledger(config, firing)?.record(hook, config, firing.place.positions, &x)?;
+        }
         if self.keeps_pattern(hook) {
             let positions = firing.place.positions.to_vec();
             let kept = PreviousPattern { layer: hook.layer, positions, pattern: x.clone() };
@@ -164,7 +208,7 @@ impl Hooks {
 
     /// Replaces the lanes that carry an edit here; the others are passed on in long runs.
     fn apply_edits(
-        &self,
+        &mut self,
         edits: &[(usize, CompiledEdit)],
         config: &Config,
         firing: Firing,
@@ -184,11 +228,15 @@ impl Hooks {
             untouched = index + 1;
             let mut value = x.narrow(0, index, 1)?.contiguous()?;
             for edit in mine {
-                let previous = match edit.needs_previous_pattern() {
-                    true => Some(self.previous_pattern(edit.hook.layer, index, firing)?),
-                    false => None,
-                };
-                value = edit.apply(&value, firing.place, config, previous.as_ref())?;
+                let mut seen = Seen::default();
+                if edit.needs_previous_pattern() {
+                    seen.previous = Some(self.previous_pattern(edit.hook.layer, index, firing)?);
+                }
+                if edit.rewire().is_some() {
+                    let ledger = self.ledger(config, firing)?;
+                    seen.differences = ledger.differences(index, firing.place.positions)?;
+                }
+                value = edit.apply(&value, firing.place, config, &seen)?;
             }
             pieces.push(value);
         }
@@ -199,6 +247,18 @@ impl Hooks {
             pieces.push(x.narrow(0, untouched, firing.lanes.len() - untouched)?);
         }
         Ok(if pieces.len() == 1 { pieces.remove(0) } else { Tensor::cat(&pieces, 0)? })
+    }
+
+    /// The ledger of the group whose hook fires.
+    fn ledger(&mut self, config: &Config, firing: Firing) -> Result<&mut Ledger> {
+        let new = |rewired: &HashMap<usize, Arc<SenderOutputs>>| {
+            let others: Vec<_> = firing.all_lanes.iter().map(|lane| rewired.get(lane).cloned()).collect();
+            Ledger::new(config, firing.place.positions, &others, firing.base)
+        };
+        Ok(match self.ledgers.entry(firing.group) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(empty) => empty.insert(new(&self.rewired)?),
+        })
     }
 
     /// The pattern below `layer` for one lane, `[1, head, query, key]`: its own where it was walking
@@ -215,7 +275,8 @@ impl Hooks {
             let rows = Tensor::new(rows(&kept.positions)?, kept.pattern.device())?;
             return Ok(kept.pattern.narrow(0, index, 1)?.contiguous()?.index_select(&rows, 2)?);
         }
-        let base = firing.base_pattern.ok_or(Error::NoPreviousLayer)?;
+        let base = firing.base.and_then(|base| base.values.get(&Site::Pattern.at(layer - 1)));
+        let base = base.ok_or(Error::NoPreviousLayer)?;
         let all: Vec<usize> = (0..base.dim(1)?).collect();
         let rows = Tensor::new(rows(&all)?, base.device())?;
         Ok(base.index_select(&rows, 1)?.unsqueeze(0)?)

@@ -26,6 +26,7 @@ use crate::fire::{Hooks, NormInputs};
 use crate::hook::{Hook, Site};
 use crate::model::Model;
 use crate::walk::{BaseValues, Entry, Group, Walk, Walker, Work};
+use crate::wiring::hooks_of_first;
 
 /// One variant of a prompt.
 #[derive(Debug, Clone)]
@@ -71,6 +72,17 @@ pub enum LaneEvent<'a> {
         /// `[rows, d_vocab]`
         logits: &'a Tensor,
     },
+    /// An activation of a lane that [`LaneRun::keeping`] asked for.
+    Kept {
+        /// The lane.
+        lane: usize,
+        /// Where.
+        hook: Hook,
+        /// The first position the lane changes; what stands before is the base's, and not here.
+        start: usize,
+        /// `[positions from start on, ..]`, a head axis in front at `attn_scores` and `pattern`.
+        value: &'a Tensor,
+    },
     /// All rows of these lanes have been reported.
     Finished {
         /// Lane indices.
@@ -84,6 +96,7 @@ pub struct LaneRun<'m> {
     prompts: Vec<Arc<[u32]>>,
     lanes: Vec<Planned>,
     read: Vec<Vec<usize>>,
+    keep: Vec<Hook>,
 }
 
 /// A lane with its place in the walk.
@@ -92,6 +105,8 @@ struct Planned {
     edits: Vec<CompiledEdit>,
     entry: Entry,
     start: usize,
+    /// How many senders, from the input up, its rewirings look at.
+    senders: usize,
 }
 
 /// Rows (lanes times positions) in one chunk: enough that the products are as fast as they get, few enough that
@@ -131,10 +146,22 @@ impl<'m> LaneRun<'m> {
             let entries = edits.iter().map(|edit| Entry::before(edit.hook, config));
             let entry = entries.min_by_key(|entry| entry.order()).unwrap_or(Entry::end(config));
             let start = edits.iter().map(|edit| edit.positions.first()).min().unwrap_or(0);
-            Ok(Planned { prompt: lane.prompt, edits, entry, start })
+            let rewired = edits.iter().filter_map(CompiledEdit::rewire).map(|rewire| rewire.shares.dim(1));
+            let senders = rewired.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0);
+            Ok(Planned { prompt: lane.prompt, edits, entry, start, senders })
         };
         let lanes = lanes.iter().map(plan).collect::<Result<Vec<_>>>()?;
-        Ok(LaneRun { model, prompts, lanes, read })
+        Ok(LaneRun { model, prompts, lanes, read, keep: vec![] })
+    }
+
+    /// The same run, which also reports every lane's activations at these hooks. Where a lane has not changed anything
+    /// before a hook, or nothing that can reach a position read, it equals its base there and reports nothing.
+    ///
+    /// # Errors
+    /// A hook that the model does not have.
+    pub fn keeping(self, hooks: Vec<Hook>) -> Result<LaneRun<'m>> {
+        hooks.iter().try_for_each(|hook| hook.check(self.model.config()))?;
+        Ok(LaneRun { keep: hooks, ..self })
     }
 
     /// The positions of a prompt whose logits are read.
@@ -223,7 +250,18 @@ impl<'m> LaneRun<'m> {
         // Where a lane edits the logits, those of all its rows are held at once.
         let edits_logits = lane.edits.iter().any(|edit| edit.hook.site == Site::UnembedOut);
         let logits = if edits_logits { config.d_vocab } else { 0 };
-        own * (widths + attention + logits) * self.model.weights().embed.dtype().size_in_bytes()
+        // Where a lane gives every head an input of its own: the inputs, edited and normalised. Where it is rewired: what
+        // every sender writes.
+        let split = lane
+            .edits
+            .iter()
+            .any(|edit| matches!(edit.hook.site, Site::QInput | Site::KInput | Site::VInput));
+        let inputs = if split { 4 * config.n_heads * config.d_model } else { 0 };
+        let senders = 2 * lane.senders * config.d_model;
+        let kept: usize =
+            self.keep.iter().map(|hook| hook.shape(config, len).iter().product::<usize>() / len).sum();
+        let numbers = own * (widths + attention + logits + inputs + senders + kept);
+        numbers * self.model.weights().embed.dtype().size_in_bytes()
     }
 
     fn prompts_of(&self, lanes: &Range<usize>) -> Vec<usize> {
@@ -244,6 +282,7 @@ impl<'m> LaneRun<'m> {
             }
             let below = |edit: &CompiledEdit| Site::Pattern.at(edit.hook.layer - 1);
             needs.extend(lane.edits.iter().filter(|edit| edit.needs_previous_pattern()).map(below));
+            needs.extend(hooks_of_first(lane.senders, self.model.config()));
         }
         needs
     }
@@ -287,8 +326,19 @@ impl<'m> LaneRun<'m> {
         let Some(mut walk) = self.chunk_walk(lanes, &prompts, &base_values)? else {
             return Ok(ControlFlow::Continue(()));
         };
+        walk.hooks.read(self.keep.iter().copied());
         let resid = walk.blocks(self.model.config().n_layers)?.ok_or(Error::EmptyPrompt)?;
         let input = walk.unembed_in(resid)?;
+        for (hook, group, value) in std::mem::take(&mut walk.hooks.values) {
+            let group = walk.group(group);
+            let start = group.n_keys() - group.own_len();
+            for (index, &lane) in group.lanes().iter().take(value.dim(0).map_err(Error::from)?).enumerate() {
+                let value = value.get(index).map_err(Error::from)?;
+                if sink(LaneEvent::Kept { lane, hook, start, value: &value })?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
         let mut rows = Vec::new();
         for group in walk.groups() {
             for &lane in group.lanes() {

@@ -57,6 +57,7 @@ pub mod tokenizer;
 mod walk;
 pub mod weight_hash;
 mod weights;
+mod wiring;
 
 pub use archive::TensorArchive;
 pub use axes::{Positions, Units};
@@ -83,3 +84,4 @@ pub use tokenizer::Tokenizer;
 pub use walk::Work;
 pub use weight_hash::weight_hash;
 pub use weights::{Affine, BlockWeights, Linear, MlpWeights, Weights};
+pub use wiring::{Rewire, SenderOutputs, senders_below};

@@ -332,7 +332,7 @@ impl<'m> Walk<'m> {
     }
 
     pub fn wants(&self, hook: Hook) -> bool {
-        self.hooks.wants(hook)
+        self.hooks.wants(hook, self.config)
     }
 
     pub fn changes(&self, hook: Hook) -> bool {
@@ -446,7 +446,7 @@ impl<'m> Walk<'m> {
     }
 
     fn fire_rows(&mut self, hook: Hook, x: Tensor, rows: Rows) -> Result<Tensor> {
-        if !self.hooks.wants(hook) {
+        if !self.wants(hook) {
             return Ok(x);
         }
         let mut pieces = Vec::new();
@@ -468,7 +468,7 @@ impl<'m> Walk<'m> {
 
     /// Fires a hook on one group's `[lane, head, query, key]`.
     pub fn fire_group(&mut self, hook: Hook, index: usize, x: Tensor) -> Result<Tensor> {
-        if !self.hooks.wants(hook) {
+        if !self.wants(hook) {
             return Ok(x);
         }
         self.fire_at(hook, index, Rows::Current, x)
@@ -484,15 +484,16 @@ impl<'m> Walk<'m> {
                 &own
             }
         };
-        let below = (hook.site == Site::Pattern && hook.layer > 0).then(|| Site::Pattern.at(hook.layer - 1));
-        let base_pattern =
-            below.and_then(|below| self.bases.get(group.base).and_then(|base| base.values.get(&below)));
         let firing = Firing {
             group: index,
             lanes: &group.lanes[..group.joined],
+            all_lanes: &group.lanes,
             place: Place { positions, n_keys: group.n_keys() },
-            base_pattern,
+            base: self.bases.get(group.base),
         };
+        for (rows, d_in, d_out) in self.hooks.products(hook, firing)? {
+            self.work.product(rows, d_in, d_out);
+        }
         self.hooks.fire(hook, self.config, firing, x)
     }
 

@@ -49,6 +49,7 @@ fn collect(
                         assert!(out.insert(at, logits.get(row)?).is_none(), "{at:?} reported twice");
                     }
                 }
+                LaneEvent::Kept { .. } => unreachable!("nothing was to be kept"),
                 LaneEvent::Finished { lanes } => {
                     assert_eq!(lanes.start, finished, "lanes come in order");
                     finished = lanes.end;

@@ -12,3 +12,4 @@ mod packing;
 mod runs;
 mod streams;
 mod toy;
+mod wiring;
