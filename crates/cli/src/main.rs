@@ -24,6 +24,7 @@ mod metrics;
 mod output;
 mod pairs;
 mod patch;
+mod path_patch;
 mod progress;
 mod replay;
 mod run;
@@ -72,6 +73,7 @@ enum Command {
     Pairs(pairs::Args),
     Attribute(attribute::Args),
     Patch(patch::Args),
+    PathPatch(path_patch::Args),
     Edit(edit::Args),
     Generate(generate::Args),
     Lens(lens::Args),
@@ -136,6 +138,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Pairs(args) => pairs::run(&args),
         Command::Attribute(args) => attribute::run(&args),
         Command::Patch(args) => patch::run(&args),
+        Command::PathPatch(args) => path_patch::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Lens(args) => lens::run(&args),

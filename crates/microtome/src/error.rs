@@ -122,6 +122,28 @@ pub enum Error {
         /// What was written.
         text: String,
     },
+    /// Text that names no node of a model's graph.
+    #[error("`{text}` is no node; write input, a head as a5.h1 or L5H1, an MLP as m3, or logits")]
+    BadNode {
+        /// What was written.
+        text: String,
+    },
+    /// Text that names no edge of a model's graph.
+    #[error(
+        "`{text}` is no edge; write one from what writes to what reads it higher up, into a head at <q>, <k> or <v>, for example a5.h1->a8.h6<v> or m3->logits"
+    )]
+    BadEdge {
+        /// What was written.
+        text: String,
+    },
+    /// Text that names no input of a receiver.
+    #[error(
+        "`{text}` is no input; write a head with what it reads for, a8.h6<q> or L8H6.q (q, k or v), an MLP as m3, or logits"
+    )]
+    BadReceiver {
+        /// What was written.
+        text: String,
+    },
     /// A component that does not exist.
     #[error("{component} does not exist: {limit}")]
     NoSuchComponent {

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use microtome_model::{Config, Precision, Preparation, Processing};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::path_patch::PathPatch;
 use crate::error::{Error, Result};
 use crate::measure::Subject;
 use crate::method::generate::GeneratedToken;
@@ -92,6 +93,8 @@ pub enum Method {
     Pairs(Pairs),
     /// Activations of one prompt are put into the run of another.
     Patch(Patch),
+    /// What components write reaches chosen others, and these alone, as it is in the run of another prompt.
+    PathPatch(PathPatch),
     /// Named hooks are edited.
     Edit(EditRun),
     /// What each component writes, by itself, towards the answer.
@@ -120,6 +123,7 @@ impl Method {
             Method::Ablate(_) => "ablate",
             Method::Pairs(_) => "pairs",
             Method::Patch(_) => "patch",
+            Method::PathPatch(_) => "path_patch",
             Method::Edit(_) => "edit",
             Method::DirectAttribution(_) => "direct_attribution",
             Method::Generate(_) => "generate",
@@ -138,6 +142,7 @@ impl Method {
             Method::Ablate(ablate) => ablate.targets.count(config),
             Method::Pairs(pairs) => pairs.count(config),
             Method::Patch(patch) => patch.by.count(config, len),
+            Method::PathPatch(patch) => patch.count(config),
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
         }
@@ -235,6 +240,7 @@ impl Experiment {
             Method::Ablate(ablate) => ablate.run(self, model, watch),
             Method::Pairs(pairs) => pairs.run(self, model, watch),
             Method::Patch(patch) => patch.run(self, model, watch),
+            Method::PathPatch(patch) => patch.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
             Method::DirectAttribution(attribution) => attribution.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),

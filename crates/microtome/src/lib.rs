@@ -50,6 +50,7 @@
 //! ```
 
 mod check;
+pub mod circuit;
 mod component;
 mod error;
 pub mod examples;

@@ -7,6 +7,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use microtome::circuit::path_patch::{Receivers, Senders};
 use microtome::method::ablate::Targets;
 use microtome::method::change::Replacement;
 use microtome::method::detect::Target;
@@ -184,6 +185,16 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
                 By::Heads(heads) => at_most("heads", heads.len(), MOST_PARTS)?,
                 By::Layers(layers) => at_most("layers", layers.len(), MOST_PARTS)?,
                 _ => {}
+            }
+            vec![]
+        }
+        Method::PathPatch(patch) => {
+            check_positions(&patch.at, config)?;
+            if let Senders::Each(list) | Senders::Together(list) = &patch.from {
+                at_most("senders", list.len(), MOST_PARTS)?;
+            }
+            if let Receivers::Each(list) | Receivers::Together(list) = &patch.to {
+                at_most("receivers", list.len(), MOST_PARTS)?;
             }
             vec![]
         }

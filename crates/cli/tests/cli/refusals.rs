@@ -43,6 +43,13 @@ fn a_part_that_does_not_exist_is_refused_with_the_limit() {
     refused(&["ablate", CLEAN, "--heads", "m7"], &["m7 does not exist", "layers 0 to 1"]);
     refused(&["ablate", CLEAN, "--heads", "L0N999"], &["L0N999", "neurons 0 to 47"]);
     refused(&["ablate", CLEAN, "--heads", "head3"], &["`head3` is no component", "8.11"]);
+    let path = |from: &'static str, to: &'static str, words: &[&str]| {
+        refused(&["path-patch", CLEAN, "-c", CORRUPT, "--from", from, "--to", to], words);
+    };
+    path("9.0", "logits", &["a9.h0 does not exist", "layers 0 to 1"]);
+    path("heads", "1.0", &["`1.0` is no input", "L8H6.q"]);
+    path("heads", "a7.h0<q>", &["a7.h0 does not exist"]);
+    path("1.0", "0.1.q", &["a receiver above a sender is missing"]);
     refused(&["ablate", CLEAN, "--at", "99"], &["position 99 does not exist", "positions 0 to"]);
     refused(&["measure", CLEAN, "--read-at", "99"], &["position 99 does not exist"]);
 }

@@ -1,5 +1,6 @@
 //! The numbers: those of the library, related to each other as the definitions say.
 
+use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
 use microtome::method::logit_lens::{LogitLens, Rows};
@@ -20,7 +21,8 @@ fn experiment(method: Method, weights: Processing) -> Experiment {
         bos: Bos::Prepend,
         prompts: vec![Prompt {
             clean: Text::Text(CLEAN.to_owned()),
-            corrupt: matches!(method, Method::Patch(_)).then(|| Text::Text(CORRUPT.to_owned())),
+            corrupt: matches!(method, Method::Patch(_) | Method::PathPatch(_))
+                .then(|| Text::Text(CORRUPT.to_owned())),
             answers: vec![Answer::Text(" Mary".to_owned())],
             wrong_answers: vec![Answer::Text(" John".to_owned())],
         }],
@@ -76,6 +78,35 @@ fn a_patch_prints_the_record_the_library_gives() {
     let found = bench.run_record(&args);
     assert_eq!(found.experiment, expected.experiment);
     assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+}
+
+#[test]
+fn a_path_patch_prints_the_record_the_library_gives() {
+    let bench = Bench::new();
+    let to = ["a1.h0<q>", "a1.h0<k>", "logits"].map(|name| name.parse().unwrap()).to_vec();
+    let cases: [(&[&str], Senders, Receivers, MlpsBetween); 3] = [
+        (&[], Senders::Heads, Receivers::default(), MlpsBetween::Frozen),
+        (
+            &["--from", "every", "--to", "1.0.q,L1H0.k,logits", "--mlps", "recomputed"],
+            Senders::Every,
+            Receivers::Each(to.clone()),
+            MlpsBetween::Recomputed,
+        ),
+        (
+            &["--from", "0.1,m0", "--from-together", "--to", "1.0.q,L1H0.k,logits", "--together"],
+            Senders::Together(["a0.h1", "m0"].map(|name| name.parse().unwrap()).to_vec()),
+            Receivers::Together(to),
+            MlpsBetween::Frozen,
+        ),
+    ];
+    for (flags, from, to, mlps) in cases {
+        let patch = PathPatch { from, to, mlps, direction: Direction::Noise, at: Positions::All };
+        let expected = experiment(Method::PathPatch(patch), Processing::Folded);
+        let expected = expected.run_quietly(&bench.model(Processing::Folded)).unwrap();
+        let found = bench.run_record(&[&["path-patch", "-c", CORRUPT], flags, &ASK[..]].concat());
+        assert_eq!(found.experiment, expected.experiment);
+        assert_eq!(expected.differences(&found, SAME), Vec::<String>::new(), "{flags:?}");
+    }
 }
 
 #[test]

@@ -44,6 +44,14 @@ fn every_method_gives_over_http_what_the_library_gives() {
         question(json!({"ablate": {"targets": "mlps", "with": {"resample": {}}, "clamp": " John"}})),
         question(json!({"patch": {"site": "resid_pre", "by": "layer_position"}})),
         question(json!({"patch": {"site": "z", "by": {"heads": ["2.1", "3.0"]}, "direction": "noise"}})),
+        question(json!({"path_patch": {}})),
+        question(
+            json!({"path_patch": {"from": {"each": ["input", "a0.h1", "m1"]}, "to": {"each": ["a2.h1<q>", "L3H0.v",
+            "m2", "logits"]}, "mlps": "recomputed", "direction": "denoise", "at": {"from": 3}}}),
+        ),
+        question(
+            json!({"path_patch": {"from": {"together": ["a0.h1", "m0"]}, "to": {"together": ["a2.h1<k>", "m3"]}}}),
+        ),
         question(json!({"edit": {"edits": [{"hook": "blocks.2.attn.hook_z", "change": {"scale": 0.5}}]}})),
         question(json!({"logit_lens": {"cut": ["L2H1"], "with": "uniform"}})),
         plain(

@@ -1,0 +1,124 @@
+//! `microtome path-patch`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use microtome::Method;
+use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
+use microtome::circuit::{Node, Receiver};
+use microtome::method::patch::Direction;
+use microtome::model::Positions;
+
+use crate::answer::answer;
+use crate::args::{AskArgs, ModelArgs, positions};
+use crate::output;
+
+/// Patch what components write as chosen others see it, and nothing else
+///
+/// The sender writes what it writes in the other run; only the receiver sees that. By default corrupt outputs of every
+/// head go straight to the logits of the clean run.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Receivers: a head's query, key or value as L9H6.q, L9H6.k, L9H6.v; an MLP as m3; logits.
+
+Examples:
+  microtome path-patch \"When Mary and John went to the store, John gave a drink to\" \\
+    -c \"When Mary and John went to the store, Mary gave a drink to\" -t \" Mary\" -f \" John\"
+  microtome path-patch -m gpt2 --pairs ioi.json --to 9.9.q,9.6.q,10.0.q --together --mlps recomputed
+  microtome path-patch --pairs docs/ioi.json --from every --to every --csv=paths.csv"
+)]
+pub struct Args {
+    /// The clean prompt
+    prompt: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The corrupt prompt, of as many tokens as the clean one
+    #[arg(short, long, value_name = "PROMPT")]
+    corrupt: Option<String>,
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
+    #[arg(long, value_name = "FILE")]
+    pairs: Option<PathBuf>,
+    /// Senders: heads (every one), every (heads, MLPs and the input), or a list such as 0.1,m0,input
+    #[arg(long, value_name = "LIST", default_value = "heads")]
+    from: String,
+    /// Patch the senders listed together rather than one by one
+    #[arg(long)]
+    from_together: bool,
+    /// Receivers: every, or a list such as logits or L9H6.q,L9H9.q,m3
+    #[arg(long, value_name = "LIST", default_value = "logits")]
+    to: String,
+    /// Let the receivers listed see it together rather than one by one
+    #[arg(long)]
+    together: bool,
+    /// MLPs in between: frozen (the direct path alone) or recomputed (they pass the change on)
+    #[arg(long, value_enum, default_value_t = Between::Frozen)]
+    mlps: Between,
+    /// Noise: corrupt into clean. Denoise: clean into corrupt
+    #[arg(long, value_enum, default_value_t = Way::Noise)]
+    direction: Way,
+    /// Positions at which senders' outputs are patched: all, last, 3,5 or 4..
+    #[arg(long, value_parser = positions, default_value = "all", allow_hyphen_values = true)]
+    at: Positions,
+    #[command(flatten)]
+    output: output::OutputArgs,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Frozen,
+    Recomputed,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Noise,
+    Denoise,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let listed =
+        |text: &str| text.split(',').map(|name| Ok(name.parse::<Node>()?)).collect::<Result<Vec<_>>>();
+    let from = match (&args.from[..], args.from_together) {
+        ("heads", false) => Senders::Heads,
+        ("every", false) => Senders::Every,
+        ("heads" | "every", true) => {
+            anyhow::bail!("--from-together takes a list of senders; every run patches one set of them")
+        }
+        (list, false) => Senders::Each(listed(list)?),
+        (list, true) => Senders::Together(listed(list)?),
+    };
+    let inputs =
+        |text: &str| text.split(',').map(|name| Ok(name.parse::<Receiver>()?)).collect::<Result<Vec<_>>>();
+    let to = match (&args.to[..], args.together) {
+        ("every", false) => Receivers::Every,
+        ("every", true) => {
+            anyhow::bail!(
+                "--together takes a list of receivers; patching into all of them is a patch of the sender"
+            )
+        }
+        (list, together) => match inputs(list)? {
+            one if one.len() == 1 || together => Receivers::Together(one),
+            several => Receivers::Each(several),
+        },
+    };
+    let patch = PathPatch {
+        from,
+        to,
+        mlps: match args.mlps {
+            Between::Frozen => MlpsBetween::Frozen,
+            Between::Recomputed => MlpsBetween::Recomputed,
+        },
+        direction: match args.direction {
+            Way::Noise => Direction::Noise,
+            Way::Denoise => Direction::Denoise,
+        },
+        at: args.at.clone(),
+    };
+    let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
+    let experiment = args.ask.experiment(&args.model, prompts, Method::PathPatch(patch))?;
+    answer(&experiment, &args.output)
+}
