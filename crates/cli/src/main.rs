@@ -17,6 +17,7 @@ mod heads;
 mod heads_text;
 mod hooks;
 mod importance;
+mod induction;
 mod info;
 mod lens;
 mod measure;
@@ -82,6 +83,7 @@ enum Command {
     Attention(attention::Args),
     Head(head::Args),
     Composition(composition::Args),
+    Induction(induction::Args),
     Activations(activations::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -147,6 +149,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Attention(args) => attention::run(&args),
         Command::Head(args) => head::run(&args),
         Command::Composition(args) => composition::run(&args),
+        Command::Induction(args) => induction::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use microtome::circuit::induction::Feeding;
 use microtome::method::generate::Comparison;
 use microtome::method::logit_lens::{ANSWER_REACHES, LensReadings, Rows, TOP1_SETTLES};
 use microtome::method::pairs::Backup;
@@ -211,13 +212,17 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         None => {}
     }
     backups_text(&mut out, &record.results.backups, args);
+    feedings_text(&mut out, &record.results.feedings, args);
     let _ = writeln!(out);
     // With tables, what was done; what metrics mean `microtome metrics` says, and the record too.
     let n_notes = match &record.experiment.method {
         _ if record.results.tables.is_empty() => usize::MAX,
         Method::Edit(edit) => 1 + edit.edits.len(),
-        Method::DirectAttribution(_) | Method::Pairs(_) => 2,
-        Method::HeadScores(_) | Method::HeadCircuit(_) | Method::Composition(_) => 3,
+        Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) => 2,
+        Method::HeadScores(_)
+        | Method::HeadCircuit(_)
+        | Method::Composition(_)
+        | Method::InductionCircuit(_) => 3,
         _ => 1,
     };
     for note in record.results.notes.iter().take(n_notes) {
@@ -274,6 +279,31 @@ fn backups_text(out: &mut String, backups: &[Backup], args: &OutputArgs) {
         };
         let [alone, without, interaction] = [alone, without, interaction].map(|x| signed(*x));
         let _ = writeln!(out, "  {who:26} {alone:>10} {without:>12} {interaction:>12}{interval}");
+    }
+}
+
+/// Heads that induction heads read at their keys.
+fn feedings_text(out: &mut String, feedings: &[Feeding], args: &OutputArgs) {
+    if feedings.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n{:28} {:>9} {:>10} {:>8} {:>10}",
+        "feeds the key of", "previous", "induction", "K-comp", "recovery"
+    );
+    for Feeding { from, to, previous_token, induction, k_composition, recovery, spread } in
+        feedings.iter().take(args.list)
+    {
+        let who = format!("{from} of {to}");
+        let interval = match spread {
+            Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let composed = k_composition.map_or_else(String::new, number);
+        let [previous, induction, recovery] = [previous_token, induction, recovery].map(|x| number(*x));
+        let _ =
+            writeln!(out, "  {who:26} {previous:>9} {induction:>10} {composed:>8} {recovery:>10}{interval}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use microtome_model::{Config, Precision, Preparation, Processing};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::induction::InductionCircuit;
 use crate::circuit::path_patch::PathPatch;
 use crate::error::{Error, Result};
 use crate::measure::Subject;
@@ -113,6 +114,8 @@ pub enum Method {
     HeadCircuit(HeadCircuit),
     /// How much every head reads of what every earlier head writes, and how much each copies, by the weights.
     Composition(Composition),
+    /// Which heads feed the keys of the induction heads, on random tokens that come twice.
+    InductionCircuit(InductionCircuit),
 }
 
 impl Method {
@@ -133,6 +136,7 @@ impl Method {
             Method::Attention(_) => "attention",
             Method::HeadCircuit(_) => "head_circuit",
             Method::Composition(_) => "composition",
+            Method::InductionCircuit(_) => "induction_circuit",
         }
     }
 
@@ -143,6 +147,7 @@ impl Method {
             Method::Pairs(pairs) => pairs.count(config),
             Method::Patch(patch) => patch.by.count(config, len),
             Method::PathPatch(patch) => patch.count(config),
+            Method::InductionCircuit(circuit) => circuit.count(config),
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
         }
@@ -222,9 +227,14 @@ impl Experiment {
     }
 
     fn results(&self, model: &TextModel, watch: &mut Watch) -> Result<Results> {
-        let of_weights =
-            matches!(self.method, Method::HeadScores(_) | Method::HeadCircuit(_) | Method::Composition(_));
-        if self.prompts.is_empty() && !of_weights {
+        let needs_none = matches!(
+            self.method,
+            Method::HeadScores(_)
+                | Method::HeadCircuit(_)
+                | Method::Composition(_)
+                | Method::InductionCircuit(_)
+        );
+        if self.prompts.is_empty() && !needs_none {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
         }
         let (asked, given) = (self.weights.name(), model.model().processing().name());
@@ -250,6 +260,7 @@ impl Experiment {
             Method::Attention(attention) => attention.run(self, model, watch),
             Method::HeadCircuit(circuit) => circuit.run(self, model, watch),
             Method::Composition(composition) => composition.run(self, model, watch),
+            Method::InductionCircuit(circuit) => circuit.run(self, model, watch),
         }
     }
 
@@ -314,6 +325,7 @@ impl Experiment {
             Method::Generate(_) => vec![],
             Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
+            Method::InductionCircuit(_) => InductionCircuit::METRICS.to_vec(),
             Method::Importance(importance) => vec![importance.by.metric()],
             Method::LogitLens(lens) => return lens.metrics(self),
             _ => measured()?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use microtome_model::{Config, Device, Precision, Processing, device_name};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::induction::Feeding;
 use crate::experiment::{Experiment, Method};
 use crate::method::generate::Generation;
 use crate::method::head_circuit::HeadReport;
@@ -82,6 +83,9 @@ pub struct Results {
     /// Components that stand in for others, the one that helps most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<Backup>,
+    /// Heads that feed the keys of induction heads, the one that matters most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feedings: Vec<Feeding>,
     /// What was done, where, and against which baseline, in words; and what a reader must know.
     pub notes: Vec<String>,
     /// Edited runs finished.
@@ -234,8 +238,8 @@ impl Record {
         model: &TextModel,
         elapsed: Duration,
     ) -> Record {
-        // Head scores put it in front of their random sequences.
-        let prepended = matches!(experiment.method, Method::HeadScores(_))
+        // These put it in front of their random sequences.
+        let prepended = matches!(experiment.method, Method::HeadScores(_) | Method::InductionCircuit(_))
             || results.prompts.iter().any(|p| p.clean.bos_prepended);
         let bos = match (model.bos(), prepended) {
             (Some(id), true) => format!("prepended: {}", model.label(id)),

@@ -179,6 +179,10 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::Composition(_) => vec![],
+        Method::InductionCircuit(circuit) => {
+            at_most("sequences", circuit.sequences.unwrap_or(0), MOST_SEQUENCES)?;
+            vec![]
+        }
         Method::Patch(patch) => {
             check_positions(&patch.at, config)?;
             match &patch.by {
@@ -211,7 +215,7 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
     at_most("prompts", texts.len(), MOST_PROMPTS)?;
     at_most(
         "edited runs",
-        experiment.prompts.len() * experiment.method.runs_per_prompt(config, config.n_ctx),
+        experiment.prompts.len().max(1) * experiment.method.runs_per_prompt(config, config.n_ctx),
         MOST_RUNS,
     )?;
     texts.into_iter().try_for_each(check_text)

@@ -4,6 +4,7 @@
 //! what writes to the residual stream to what reads it, a head at its query, key or value input.
 
 pub mod graph;
+pub mod induction;
 pub mod path_patch;
 pub mod planted;
 pub mod receiver;

@@ -186,6 +186,20 @@ impl Composition {
     }
 }
 
+/// The K-composition of every two heads, `[from, to]`; `None` where the second is not in a later layer.
+pub(crate) fn k_scores(model: &Model) -> Result<Vec<Option<f64>>> {
+    let config = model.config();
+    let heads = config.n_layers * config.n_heads;
+    let mut scores = vec![None; heads * heads];
+    for from in 0..config.n_layers {
+        let writer = Heads::of(model, from)?;
+        for to in from + 1..config.n_layers {
+            writer.write_scores(&Heads::of(model, to)?, Kind::K, config, [from, to], &mut scores)?;
+        }
+    }
+    Ok(scores)
+}
+
 /// What scores are expected to be for matrices that know nothing of each other.
 fn random(model: &Model) -> f64 {
     let config = model.config();

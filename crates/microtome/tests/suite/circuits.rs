@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use microtome::circuit::induction::InductionCircuit;
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
 use microtome::circuit::wiring::{circuit_edits, sender_outputs};
 use microtome::circuit::{Circuit, Edge, Graph, Node, Port, Receiver, planted};
@@ -326,5 +327,33 @@ fn path_patching_finds_which_head_feeds_the_planted_induction_head_and_where() {
             (0..3, _) => assert!((value.unwrap() - 1.0).abs() < 0.02, "{cell}: {value:?}"),
             _ => assert_eq!(*value, None),
         }
+    }
+}
+
+#[test]
+fn the_induction_circuit_of_the_planted_model_is_the_one_planted() {
+    let planted = planted::induction().unwrap();
+    let find = |circuit: InductionCircuit| {
+        let method = Method::InductionCircuit(circuit);
+        let asked = experiment(&planted.model, patch(Senders::Heads, Receivers::default()), &[], vec![]);
+        Experiment { method, ..asked }.run_quietly(&planted.model)
+    };
+    let record = find(InductionCircuit { heads: Some(1), ..Default::default() }).unwrap();
+    let found = &record.results.feedings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].from.to_string(), found[0].to.to_string()), ("L0H0".into(), "L1H0".into()));
+    assert!(found[0].previous_token > 0.9 && found[0].recovery < 0.7, "{found:?}");
+    let composed = record.table("k_composition", Quantity::Value).unwrap();
+    assert_eq!(composed.axes[1].labels, ["a1.h0<k>"]);
+    let highest = composed.values.iter().flatten().copied().fold(f64::MIN, f64::max);
+    assert_eq!(found[0].k_composition, Some(highest));
+    assert_eq!(record.results.runs, 8 * 3 * 3);
+    for (circuit, words) in [
+        (InductionCircuit { period: Some(8), ..Default::default() }, "half the context"),
+        (InductionCircuit { heads: Some(0), ..Default::default() }, "1 or more"),
+        (InductionCircuit { sequences: Some(0), ..Default::default() }, "1 to 1000"),
+    ] {
+        let message = find(circuit).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
     }
 }

@@ -71,6 +71,7 @@ fn every_method_gives_over_http_what_the_library_gives() {
         json!({"model": "demo", "prompts": [], "method": {"head_circuit": {"head": "L2H1", "tokens": [" Mary"],
             "embedding": "after_mlp0", "size": "layer_norm", "pairs": 5}}}),
         json!({"model": "demo", "prompts": [], "method": {"composition": {"less": "random"}}}),
+        json!({"model": "demo", "prompts": [], "method": {"induction_circuit": {"heads": 1, "sequences": 2}}}),
     ];
     for experiment in questions {
         let events = server.events(&experiment);
