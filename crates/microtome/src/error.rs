@@ -128,6 +128,17 @@ pub enum Error {
         /// What was written.
         text: String,
     },
+    /// A circuit of a model of another shape.
+    #[error(
+        "the circuit is of a model of {circuit}, this model has {model}; take a circuit found in this model"
+    )]
+    OtherGraph {
+        /// The shape of the circuit's model.
+        circuit: String,
+        /// The shape of the model at hand.
+        model: String,
+    },
+
     /// Text that names no edge of a model's graph.
     #[error(
         "`{text}` is no edge; write one from what writes to what reads it higher up, into a head at <q>, <k> or <v>, for example a5.h1->a8.h6<v> or m3->logits"

@@ -869,6 +869,34 @@ export interface components {
             text: string;
             top_k?: number;
         };
+        /** @description A head that feeds the key of an induction head. */
+        Feeding: {
+            /** @description The earlier head. */
+            from: components["schemas"]["Component"];
+            /** @description The induction head. */
+            to: components["schemas"]["Component"];
+            /**
+             * Format: double
+             * @description How much of the earlier head's attention goes to the token before.
+             */
+            previous_token: number;
+            /**
+             * Format: double
+             * @description How much of the induction head's attention goes to what followed the present token earlier on.
+             */
+            induction: number;
+            /**
+             * Format: double
+             * @description K-composition of the two, by the weights; left out where a head writes or reads nothing.
+             */
+            k_composition?: number | null;
+            /**
+             * Format: double
+             * @description Recovery of the logit difference with the earlier head's corrupt output at the key: 1 = nothing is lost.
+             */
+            recovery: number;
+            spread?: null | components["schemas"]["Spread"];
+        };
         /** @description A generation. */
         Generate: {
             /** @description How many tokens to add at most; the context may end sooner. */
@@ -1026,6 +1054,15 @@ export interface components {
             /** @description `[layer][head]`, by the method that was asked for. */
             gradient_matrix: number[][];
         };
+        /** @description A search for the induction circuit. It needs no prompt; the random tokens come from the seed. */
+        InductionCircuit: {
+            /** @description Induction heads followed; 3 where left out. */
+            heads?: number | null;
+            /** @description Tokens before they are said again; 20, or as many as context and vocabulary hold, where left out. */
+            period?: number | null;
+            /** @description Sequences averaged over; 8 where left out. */
+            sequences?: number | null;
+        };
         /** @description Where an experiment is. */
         JobState: {
             /** @description Its id: the fingerprint of the question and of the weights it is asked of. */
@@ -1110,6 +1147,9 @@ export interface components {
             /** @description Activations of one prompt are put into the run of another. */
             patch: components["schemas"]["Patch"];
         } | {
+            /** @description What components write reaches chosen others, and these alone, as it is in the run of another prompt. */
+            path_patch: components["schemas"]["PathPatch"];
+        } | {
             /** @description Named hooks are edited. */
             edit: components["schemas"]["EditRun"];
         } | {
@@ -1136,6 +1176,9 @@ export interface components {
         } | {
             /** @description How much every head reads of what every earlier head writes, and how much each copies, by the weights. */
             composition: components["schemas"]["Composition"];
+        } | {
+            /** @description Which heads feed the keys of the induction heads, on random tokens that come twice. */
+            induction_circuit: components["schemas"]["InductionCircuit"];
         };
         /**
          * @description A metric.
@@ -1183,6 +1226,11 @@ export interface components {
             /** @description Non-linearity between the two linear maps. */
             activation: components["schemas"]["Activation"];
         };
+        /**
+         * @description Whether MLPs between sender and receiver pass the change on.
+         * @enum {string}
+         */
+        MlpsBetween: "frozen" | "recomputed";
         /** @description A model and what can be measured of it. */
         ModelInfo: {
             /** @description The name requests use. */
@@ -1300,6 +1348,14 @@ export interface components {
         Named: {
             id: string;
         };
+        /**
+         * @description A node of a model's graph: input, head a8.h11, MLP m8, logits.
+         * @example input
+         * @example a8.h11
+         * @example m8
+         * @example logits
+         */
+        Node: string;
         /** @description The LayerNorm used throughout a model. */
         NormConfig: {
             /**
@@ -1365,6 +1421,19 @@ export interface components {
              */
             recovery_pct: number;
             top_patched: components["schemas"]["TokenChance"][];
+        };
+        /** @description A patch of the paths from senders to receivers. */
+        PathPatch: {
+            /** @description Whose output is the other run's. */
+            from?: components["schemas"]["Senders"];
+            /** @description What sees it. */
+            to?: components["schemas"]["Receivers"];
+            /** @description Whether MLPs in between pass the change on. */
+            mlps?: components["schemas"]["MlpsBetween"];
+            /** @description Which run is patched; `noise`, the clean one with corrupt values, where left out. */
+            direction?: components["schemas"]["Direction"];
+            /** @description At which positions the senders' output is the other run's. */
+            at?: components["schemas"]["Positions"];
         };
         /**
          * @description What takes the place of a cut head's attention pattern.
@@ -1446,6 +1515,22 @@ export interface components {
          * @enum {string}
          */
         Reading: "exact" | "tl_logit_attrs";
+        /**
+         * @description What reads the residual stream: a head for its query, key or value, an MLP, the logits.
+         * @example a8.h6<q>
+         * @example L8H6.q
+         * @example m3
+         * @example logits
+         */
+        Receiver: string;
+        /** @description What sees the senders' change. */
+        Receivers: "every" | {
+            /** @description These, each by itself. */
+            each: components["schemas"]["Receiver"][];
+        } | {
+            /** @description These together. */
+            together: components["schemas"]["Receiver"][];
+        };
         /** @description An experiment with its answer. */
         Record: {
             /** @description The question. */
@@ -1490,6 +1575,8 @@ export interface components {
             head_circuit?: null | components["schemas"]["HeadReport"];
             /** @description Components that stand in for others, the one that helps most first. */
             backups?: components["schemas"]["Backup"][];
+            /** @description Heads that feed the keys of induction heads, the one that matters most first. */
+            feedings?: components["schemas"]["Feeding"][];
             /** @description What was done, where, and against which baseline, in words; and what a reader must know. */
             notes: string[];
             /** @description Edited runs finished. */
@@ -1530,6 +1617,14 @@ export interface components {
          * @enum {string}
          */
         Score: "share" | "tl_mul" | "tl_mul_exbos" | "tl_mul_excur" | "tl_abs";
+        /** @description Whose output is the other run's. */
+        Senders: "heads" | "every" | {
+            /** @description These, each by itself. */
+            each: components["schemas"]["Node"][];
+        } | {
+            /** @description These together. */
+            together: components["schemas"]["Node"][];
+        };
         /** @description A token of a text. */
         ShownToken: {
             /** Format: int32 */

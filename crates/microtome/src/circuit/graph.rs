@@ -303,6 +303,13 @@ fn reached(start: Node, steps: impl Iterator<Item = (Node, Node)>) -> HashSet<No
     found
 }
 
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mlps = if self.mlps == Mlps::Present { "" } else { ", without MLPs" };
+        write!(f, "{} layers x {} heads{mlps}", self.n_layers, self.n_heads)
+    }
+}
+
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

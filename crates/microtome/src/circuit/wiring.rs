@@ -4,16 +4,15 @@
 //! edges are in the circuit. The other run is a corrupt prompt's (resample), one where nothing is written (zero) or a mean.
 //! Conmy et al. 2023; Hanna, Pezzelle and Belinkov 2024 (`evaluate_graph`).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use microtome_model::{
-    Change, Config, Device, Edit, Hook, Positions, Rewire, RunOptions, SenderOutputs, Site, Tensor,
-    senders_below,
+    Change, Config, Device, Edit, Hook, Positions, Rewire, RunOptions, SenderOutputs, Tensor, senders_below,
 };
 
-use super::graph::{Circuit, Edge, Node, Port};
-use crate::error::Result;
+use super::graph::{Circuit, Edge, Graph, Node, Port};
+use crate::error::{Error, Result};
 use crate::text_model::TextModel;
 
 /// What every sender writes where a prompt is run as it is.
@@ -35,26 +34,45 @@ pub fn sender_outputs(model: &TextModel, tokens: &[u32]) -> Result<SenderOutputs
 /// # Errors
 /// A circuit of another model's graph.
 pub fn circuit_edits(circuit: &Circuit, config: &Config, others: &Arc<SenderOutputs>) -> Result<Vec<Edit>> {
-    circuit.edges.iter().try_for_each(|&edge| circuit.graph.check(edge))?;
-    let senders = circuit.graph.senders();
-    // By hook, the receivers that read there, in the order of its units.
-    let mut inputs: BTreeMap<(usize, Site), (Hook, Vec<(Node, Port)>)> = BTreeMap::new();
-    for (node, port) in circuit.graph.receivers() {
-        let hook = Edge::new(Node::Input, node, port).hook(config.n_layers);
-        inputs.entry((hook.layer, hook.site)).or_insert((hook, vec![])).1.push((node, port));
+    let own = Graph::of(config);
+    if circuit.graph != own {
+        return Err(Error::OtherGraph { circuit: circuit.graph.to_string(), model: own.to_string() });
     }
-    let mut edits = Vec::new();
-    for (hook, receivers) in inputs.into_values() {
-        let Some(count) = senders_below(hook, config) else { continue };
-        let mut shares = Vec::with_capacity(receivers.len() * count);
-        for &(node, port) in &receivers {
-            let kept = |from: &Node| circuit.edges.contains(&Edge::new(*from, node, port));
-            shares.extend(senders[..count].iter().map(|from| if kept(from) { 0.0f32 } else { 1.0 }));
-        }
-        if shares.iter().any(|share| *share != 0.0) {
-            let shares = Tensor::from_vec(shares, (receivers.len(), count), &Device::Cpu)?;
-            edits.push(Edit::new(hook, Change::Rewire(Rewire { shares, from: others.clone() })));
-        }
+    circuit.edges.iter().try_for_each(|&edge| own.check(edge))?;
+    let cut: Vec<Edge> = own.edges().into_iter().filter(|edge| !circuit.edges.contains(edge)).collect();
+    edits_without(&cut, &own, config, others)
+}
+
+/// The edits of the lane in which these edges, which the model has, carry what `others` has of their senders.
+pub(crate) fn edits_without(
+    cut: &[Edge],
+    graph: &Graph,
+    config: &Config,
+    others: &Arc<SenderOutputs>,
+) -> Result<Vec<Edit>> {
+    // Hook, senders below it, shares `[unit, sender]`.
+    let mut inputs: Vec<(Hook, usize, Vec<f32>)> = Vec::new();
+    let mut place_of: HashMap<Hook, usize> = HashMap::new();
+    for &edge in cut {
+        let bad = || Error::BadEdge { text: edge.to_string() };
+        let hook = edge.hook(config.n_layers);
+        let below = senders_below(hook, config).ok_or_else(bad)?;
+        let sender = graph.sender_index(edge.from).ok_or_else(bad)?;
+        let (units, unit) = match (edge.port, edge.to) {
+            (Port::Whole, _) => (1, 0),
+            (_, Node::Head { head, .. }) => (config.n_heads, head),
+            _ => return Err(bad()),
+        };
+        let place = *place_of.entry(hook).or_insert_with(|| {
+            inputs.push((hook, below, vec![0.0; units * below]));
+            inputs.len() - 1
+        });
+        inputs[place].2[unit * below + sender] = 1.0;
     }
-    Ok(edits)
+    let edit = |(hook, below, shares): (Hook, usize, Vec<f32>)| -> Result<Edit> {
+        let units = shares.len() / below;
+        let shares = Tensor::from_vec(shares, (units, below), &Device::Cpu)?;
+        Ok(Edit::new(hook, Change::Rewire(Rewire { shares, from: others.clone() })))
+    };
+    inputs.into_iter().map(edit).collect()
 }
