@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use microtome::{Experiment, TextModel};
+use microtome::{Experiment, Record, TextModel};
 
 use crate::args::load;
 use crate::output::{OutputArgs, show};
@@ -15,20 +15,20 @@ use crate::whole_file::check_writable;
 
 /// Checks the outputs asked for, runs the experiment and shows its record.
 pub fn answer(experiment: &Experiment, output: &OutputArgs) -> Result<ExitCode> {
-    answer_then(experiment, output, |_| Ok(()))
+    answer_then(experiment, output, |_, _| Ok(()))
 }
 
-/// The same, and something more with the model before the record is shown.
+/// The same, and something more with the model and the record before it is shown.
 pub fn answer_then(
     experiment: &Experiment,
     output: &OutputArgs,
-    then: impl FnOnce(&TextModel) -> Result<()>,
+    then: impl FnOnce(&TextModel, &Record) -> Result<()>,
 ) -> Result<ExitCode> {
     check_tables(experiment, output)?;
     check_files(output)?;
     let model = load(&experiment.model, experiment.preparation())?;
     let record = progress::run(experiment, &model, output.memory)?;
-    then(&model)?;
+    then(&model, &record)?;
     show(&record, output)
 }
 

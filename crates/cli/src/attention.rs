@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(file) = &args.html {
         check_own_file("--html", file, &args.output)?;
     }
-    answer_then(&experiment, &args.output, |model| match &args.html {
+    answer_then(&experiment, &args.output, |model, _| match &args.html {
         Some(file) => write_page(file, model, &experiment, &stats),
         None => Ok(()),
     })

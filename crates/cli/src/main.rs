@@ -9,6 +9,7 @@ mod attribute;
 mod card;
 mod composition;
 mod device;
+mod edges;
 mod edit;
 mod export;
 mod generate;
@@ -75,6 +76,7 @@ enum Command {
     Attribute(attribute::Args),
     Patch(patch::Args),
     PathPatch(path_patch::Args),
+    Edges(edges::Args),
     Edit(edit::Args),
     Generate(generate::Args),
     Lens(lens::Args),
@@ -141,6 +143,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Attribute(args) => attribute::run(&args),
         Command::Patch(args) => patch::run(&args),
         Command::PathPatch(args) => path_patch::run(&args),
+        Command::Edges(args) => edges::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Lens(args) => lens::run(&args),

@@ -27,7 +27,7 @@ Examples:
   microtome path-patch \"When Mary and John went to the store, John gave a drink to\" \\
     -c \"When Mary and John went to the store, Mary gave a drink to\" -t \" Mary\" -f \" John\"
   microtome path-patch -m gpt2 --pairs ioi.json --to 9.9.q,9.6.q,10.0.q --together --mlps recomputed
-  microtome path-patch --pairs docs/ioi.json --from every --to every --csv=paths.csv"
+  microtome path-patch --pairs docs/names.json --from every --to every --csv=paths.csv"
 )]
 pub struct Args {
     /// The clean prompt

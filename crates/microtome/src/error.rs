@@ -139,6 +139,21 @@ pub enum Error {
         model: String,
     },
 
+    /// A record that tells nothing of edges.
+    #[error(
+        "a record of `{method}` has no scores of edges; take one of edge_attribution, or of path_patch from every sender \
+         to every receiver, one by one, with MLPs frozen"
+    )]
+    NoEdges {
+        /// What was done.
+        method: &'static str,
+    },
+    /// A file of scores of edges that cannot be read.
+    #[error("this is no circuit file: {problem}")]
+    BadCircuitFile {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Text that names no edge of a model's graph.
     #[error(
         "`{text}` is no edge; write one from what writes to what reads it higher up, into a head at <q>, <k> or <v>, for example a5.h1->a8.h6<v> or m3->logits"

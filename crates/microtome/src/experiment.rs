@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use microtome_model::{Config, Precision, Preparation, Processing};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::edge_attribution::EdgeAttribution;
 use crate::circuit::induction::InductionCircuit;
 use crate::circuit::path_patch::PathPatch;
 use crate::error::{Error, Result};
@@ -96,6 +97,8 @@ pub enum Method {
     Patch(Patch),
     /// What components write reaches chosen others, and these alone, as it is in the run of another prompt.
     PathPatch(PathPatch),
+    /// What every edge of the model's graph is worth, estimated by derivatives.
+    EdgeAttribution(EdgeAttribution),
     /// Named hooks are edited.
     Edit(EditRun),
     /// What each component writes, by itself, towards the answer.
@@ -127,6 +130,7 @@ impl Method {
             Method::Pairs(_) => "pairs",
             Method::Patch(_) => "patch",
             Method::PathPatch(_) => "path_patch",
+            Method::EdgeAttribution(_) => "edge_attribution",
             Method::Edit(_) => "edit",
             Method::DirectAttribution(_) => "direct_attribution",
             Method::Generate(_) => "generate",
@@ -147,6 +151,7 @@ impl Method {
             Method::Pairs(pairs) => pairs.count(config),
             Method::Patch(patch) => patch.by.count(config, len),
             Method::PathPatch(patch) => patch.count(config),
+            Method::EdgeAttribution(attribution) => attribution.gradients.passes(config),
             Method::InductionCircuit(circuit) => circuit.count(config),
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
@@ -251,6 +256,7 @@ impl Experiment {
             Method::Pairs(pairs) => pairs.run(self, model, watch),
             Method::Patch(patch) => patch.run(self, model, watch),
             Method::PathPatch(patch) => patch.run(self, model, watch),
+            Method::EdgeAttribution(attribution) => attribution.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
             Method::DirectAttribution(attribution) => attribution.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),

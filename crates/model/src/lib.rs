@@ -84,4 +84,4 @@ pub use tokenizer::Tokenizer;
 pub use walk::Work;
 pub use weight_hash::weight_hash;
 pub use weights::{Affine, BlockWeights, Linear, MlpWeights, Weights};
-pub use wiring::{Rewire, SenderOutputs, senders_below};
+pub use wiring::{Rewire, SenderBlock, SenderOutputs, senders_below};

@@ -52,14 +52,22 @@ pub struct SenderOutputs {
 }
 
 /// Senders that write at one hook.
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    hook: Hook,
-    first: usize,
-    count: usize,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderBlock {
+    /// Where what they write can be read and changed: with a head axis for the heads of a layer, without for the others.
+    pub hook: Hook,
+    /// The place of the first among all senders.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
 }
 
 impl SenderOutputs {
+    /// All senders, by the hook at which they write.
+    pub fn blocks(config: &Config) -> Vec<SenderBlock> {
+        blocks(config)
+    }
+
     /// The hooks a run must keep, at all positions, to tell what its senders write.
     pub fn hooks(config: &Config) -> Vec<Hook> {
         blocks(config).into_iter().map(|block| block.hook).collect()
@@ -70,7 +78,7 @@ impl SenderOutputs {
     /// # Errors
     /// [`Error::NotCached`] for a hook that was not kept.
     pub fn of_cache(config: &Config, cache: &Cache) -> Result<SenderOutputs> {
-        let of = |block: Block| by_sender(cache.get(block.hook)?);
+        let of = |block: SenderBlock| by_sender(cache.get(block.hook)?);
         let parts = blocks(config).into_iter().map(of).collect::<Result<Vec<_>>>()?;
         Ok(SenderOutputs { values: Tensor::cat(&parts, 1)?.contiguous()? })
     }
@@ -111,14 +119,14 @@ pub fn senders_below(hook: Hook, config: &Config) -> Option<usize> {
 }
 
 /// All senders, by the hook at which they write.
-fn blocks(config: &Config) -> Vec<Block> {
+fn blocks(config: &Config) -> Vec<SenderBlock> {
     let mut first = 1;
-    let mut blocks = vec![Block { hook: Site::ResidPre.at(0), first: 0, count: 1 }];
+    let mut blocks = vec![SenderBlock { hook: Site::ResidPre.at(0), first: 0, count: 1 }];
     for layer in 0..config.n_layers {
-        blocks.push(Block { hook: Site::Result.at(layer), first, count: config.n_heads });
+        blocks.push(SenderBlock { hook: Site::Result.at(layer), first, count: config.n_heads });
         first += config.n_heads;
         if config.mlp.is_some() {
-            blocks.push(Block { hook: Site::MlpOut.at(layer), first, count: 1 });
+            blocks.push(SenderBlock { hook: Site::MlpOut.at(layer), first, count: 1 });
             first += 1;
         }
     }
@@ -126,14 +134,14 @@ fn blocks(config: &Config) -> Vec<Block> {
 }
 
 /// The senders that write at this hook.
-fn block_at(hook: Hook, config: &Config) -> Option<Block> {
+fn block_at(hook: Hook, config: &Config) -> Option<SenderBlock> {
     let may = matches!(hook.site, Site::Result | Site::MlpOut) || hook == Site::ResidPre.at(0);
     if may { blocks(config).into_iter().find(|block| block.hook == hook) } else { None }
 }
 
 /// The hooks at which the first `n_senders` write.
 pub(crate) fn hooks_of_first(n_senders: usize, config: &Config) -> Vec<Hook> {
-    let needed = |block: &Block| block.first < n_senders;
+    let needed = |block: &SenderBlock| block.first < n_senders;
     blocks(config).into_iter().filter(needed).map(|block| block.hook).collect()
 }
 
@@ -229,7 +237,7 @@ impl Ledger {
 
     /// Takes down what the senders at `hook` write in the lanes that have joined, `[lane, pos, ..]`.
     pub fn record(&mut self, hook: Hook, config: &Config, positions: &[usize], x: &Tensor) -> Result<()> {
-        let Some(Block { first, count, .. }) = block_at(hook, config) else { return Ok(()) };
+        let Some(SenderBlock { first, count, .. }) = block_at(hook, config) else { return Ok(()) };
         self.narrow(positions)?;
         for index in 0..x.dim(0)? {
             let (Some(Some(mine)), Some(Some(other))) = (self.lanes.get(index), self.others.get(index))

@@ -7,6 +7,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use microtome::circuit::edge_attribution::GradientsAt;
 use microtome::circuit::path_patch::{Receivers, Senders};
 use microtome::method::ablate::Targets;
 use microtome::method::change::Replacement;
@@ -95,6 +96,8 @@ const LONGEST_TEXT: usize = 64 << 10;
 const MOST_PROMPTS: usize = 512;
 /// Most heads, layers, edits or answers of one experiment.
 const MOST_PARTS: usize = 4096;
+/// Steps of integrated gradients.
+const MOST_STEPS: usize = 100;
 /// Most edits of one experiment; each may match a hook of every layer.
 const MOST_EDITS: usize = 256;
 /// Most edited runs: every cell of every prompt.
@@ -199,6 +202,12 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             }
             if let Receivers::Each(list) | Receivers::Together(list) = &patch.to {
                 at_most("receivers", list.len(), MOST_PARTS)?;
+            }
+            vec![]
+        }
+        Method::EdgeAttribution(attribution) => {
+            if let GradientsAt::Inputs(steps) | GradientsAt::Activations(steps) = attribution.gradients {
+                at_most("steps", steps, MOST_STEPS)?;
             }
             vec![]
         }

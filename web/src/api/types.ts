@@ -757,6 +757,13 @@ export interface components {
          * @enum {string}
          */
         Direction: "denoise" | "noise";
+        /** @description An estimate of every edge. */
+        EdgeAttribution: {
+            /** @description Which run is changed; `noise`, the clean one with corrupt values, where left out. */
+            direction?: components["schemas"]["Direction"];
+            /** @description Where derivatives are taken. */
+            gradients?: components["schemas"]["GradientsAt"];
+        };
         /** @description Several edits, made together. */
         EditRun: {
             /** @description The edits, applied in this order where several meet at one hook. */
@@ -941,6 +948,14 @@ export interface components {
             /** @description Ablated as running text, prompt left out. */
             ablated_text: string;
             comparison?: null | components["schemas"]["Comparison"];
+        };
+        /** @description Where derivatives are taken. */
+        GradientsAt: "base" | {
+            /** @description The mean over so many steps of the input on its way to the other run's. */
+            inputs: number;
+        } | {
+            /** @description The mean over so many steps of each layer of senders on its way to the other run's. */
+            activations: number;
         };
         /** @description The circuits of one head, asked as an experiment. It needs no prompt. */
         HeadCircuit: {
@@ -1149,6 +1164,9 @@ export interface components {
         } | {
             /** @description What components write reaches chosen others, and these alone, as it is in the run of another prompt. */
             path_patch: components["schemas"]["PathPatch"];
+        } | {
+            /** @description What every edge of the model's graph is worth, estimated by derivatives. */
+            edge_attribution: components["schemas"]["EdgeAttribution"];
         } | {
             /** @description Named hooks are edited. */
             edit: components["schemas"]["EditRun"];

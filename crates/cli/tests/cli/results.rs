@@ -1,5 +1,6 @@
 //! The numbers: those of the library, related to each other as the definitions say.
 
+use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
@@ -107,6 +108,23 @@ fn a_path_patch_prints_the_record_the_library_gives() {
         assert_eq!(found.experiment, expected.experiment);
         assert_eq!(expected.differences(&found, SAME), Vec::<String>::new(), "{flags:?}");
     }
+}
+
+#[test]
+fn edges_print_the_record_the_library_gives_and_are_written_for_eap() {
+    let bench = Bench::new();
+    let gradients = GradientsAt::Inputs(2);
+    let asked = Method::EdgeAttribution(EdgeAttribution { direction: Direction::Denoise, gradients });
+    let mut asked = experiment(asked, Processing::Folded);
+    asked.prompts[0].corrupt = Some(Text::Text(CORRUPT.to_owned()));
+    let expected = asked.run_quietly(&bench.model(Processing::Folded)).unwrap();
+    let file = bench.path("edges.json");
+    let flags = ["--steps", "2", "--direction", "denoise", "--eap", file.to_str().unwrap(), "--top", "9"];
+    let found = bench.run_record(&[&["edges", "-c", CORRUPT], &flags[..], &ASK[..]].concat());
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    let json: serde_json::Value = serde_json::from_str(&bench.read("edges.json")).unwrap();
+    let inside = json["edges"].as_object().unwrap().values().filter(|edge| edge["in_graph"] == true).count();
+    assert!((1..=9).contains(&inside), "{inside}");
 }
 
 #[test]

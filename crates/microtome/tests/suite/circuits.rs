@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use microtome::circuit::eap_json::{eap_json, read_eap_json};
+use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
 use microtome::circuit::induction::InductionCircuit;
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
+use microtome::circuit::scores::{EdgeScores, Keep};
 use microtome::circuit::wiring::{circuit_edits, sender_outputs};
 use microtome::circuit::{Circuit, Edge, Graph, Node, Port, Receiver, planted};
 use microtome::method::patch::Direction;
 use microtome::metric::MetricId;
-use microtome::model::{Positions, Precision, Processing, RunOptions, SenderOutputs};
+use microtome::model::{Change, Edit, Positions, Precision, Processing, RunOptions, SenderOutputs, Value};
 use microtome::{Answer, Bos, Error, Experiment, Method, Prompt, Quantity, Record, Text, TextModel, Watch};
 
 use crate::golden_data::{Golden, values};
@@ -118,7 +121,11 @@ fn ids(text: &Text) -> Vec<u32> {
 
 /// The logit difference of a circuit run on a prompt.
 fn logit_diff(model: &TextModel, prompt: &Prompt, circuit: &Circuit, others: &Arc<SenderOutputs>) -> f64 {
-    let edits = circuit_edits(circuit, model.config(), others).unwrap();
+    logit_diff_of(model, prompt, circuit_edits(circuit, model.config(), others).unwrap())
+}
+
+/// The logit difference of an edited run.
+fn logit_diff_of(model: &TextModel, prompt: &Prompt, edits: Vec<Edit>) -> f64 {
     let options = RunOptions { edits, logits: Positions::Last, ..Default::default() };
     let run = model.model().run(&ids(&prompt.clean), &options).unwrap();
     let logits = values(run.logits().unwrap());
@@ -356,4 +363,162 @@ fn the_induction_circuit_of_the_planted_model_is_the_one_planted() {
         let message = find(circuit).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
     }
+}
+
+fn attribution(model: &TextModel, asked: EdgeAttribution, prompts: Vec<Prompt>) -> Record {
+    let asked = Experiment {
+        method: Method::EdgeAttribution(asked),
+        ..experiment(model, patch(Senders::Heads, Receivers::default()), &["logit_diff"], prompts)
+    };
+    asked.run_quietly(model).unwrap()
+}
+
+fn eap(direction: Direction, gradients: GradientsAt) -> EdgeAttribution {
+    EdgeAttribution { direction, gradients }
+}
+
+#[test]
+fn golden_edge_attribution_both_ways() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    let prompt = Prompt {
+        clean: golden.prompt("clean"),
+        corrupt: Some(golden.prompt("corrupt")),
+        answers: vec![Answer::Id(golden.id("target"))],
+        wrong_answers: vec![Answer::Id(golden.id("foil"))],
+    };
+    // As the golden numbers name them: `embed`, `a0.h0.q`.
+    let names = |key: &str| -> Vec<String> {
+        let list = golden.json["scalars_f64"][key].as_array().unwrap();
+        list.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    let mut compared = 0;
+    for (way, direction) in [("noise", Direction::Noise), ("denoise", Direction::Denoise)] {
+        let record = attribution(&golden.model, eap(direction, GradientsAt::Base), vec![prompt.clone()]);
+        let table = record.table("logit_diff", Quantity::Change).unwrap();
+        let senders: Vec<String> =
+            table.axes[0].labels.iter().map(|name| name.replace("input", "embed")).collect();
+        let receivers: Vec<String> =
+            table.axes[1].labels.iter().map(|name| name.replace('<', ".").replace('>', "")).collect();
+        assert_eq!(senders, names("eap_senders"));
+        assert_eq!(receivers, names("eap_receivers"));
+        // Where there is no edge TransformerLens has 0.
+        let found: Vec<f64> = table.values.iter().map(|value| value.unwrap_or(0.0)).collect();
+        golden.assert_close(&format!("eap/{way}"), &found);
+        compared += 1;
+    }
+    assert_eq!(compared, golden.derived.keys().filter(|name| name.starts_with("eap/")).count());
+}
+
+/// The law of an estimate: per unit of a small share of the difference it is what intervening on the edge does, and over whole
+/// differences it ranks edges nearly as intervening does.
+#[test]
+fn predicted_edge_effects_are_those_of_intervening_over_random_edges() {
+    let model = toy();
+    let config = model.config();
+    let graph = Graph::of(config);
+    let prompt = pair(2);
+    let record = attribution(&model, eap(Direction::Noise, GradientsAt::Base), vec![prompt.clone()]);
+    let predicted = cells(&record, "logit_diff", Quantity::Change);
+    let clean = Arc::new(sender_outputs(&model, &ids(&prompt.clean)).unwrap());
+    let corrupt = corrupt_outputs(&model, &prompt);
+    let n_receivers = graph.receivers().len();
+    let place = |edge: &Edge| {
+        let row = graph.sender_index(edge.from).unwrap();
+        row * n_receivers + graph.receiver_index(edge.to, edge.port).unwrap()
+    };
+    let intervened = |edge: &Edge, share: f64| {
+        let of = |outputs: &SenderOutputs| {
+            outputs.values().narrow(1, graph.sender_index(edge.from).unwrap(), 1).unwrap()
+        };
+        let part = ((of(&corrupt) - of(&clean)).unwrap() * share).unwrap(); // [pos, 1, d_model]
+        let hook = edge.hook(config.n_layers);
+        let edit = match edge.to {
+            Node::Head { head, .. } => {
+                let (len, _, d_model) = part.dims3().unwrap();
+                let wide = part.broadcast_as((len, config.n_heads, d_model)).unwrap().contiguous().unwrap();
+                Edit::new(hook, Change::Add(Value::Tensor(wide))).units([head])
+            }
+            _ => Edit::new(hook, Change::Add(Value::Tensor(part.squeeze(1).unwrap()))),
+        };
+        logit_diff_of(&model, &prompt, vec![edit])
+    };
+    let largest = predicted.iter().flatten().fold(0.0, |most: f64, score| most.max(score.abs()));
+    let (mut state, share) = (7_u64, 0.02);
+    let edges = graph.edges();
+    for _ in 0..25 {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let edge = edges[(state >> 33) as usize % edges.len()];
+        let slope = (intervened(&edge, share) - intervened(&edge, -share)) / (2.0 * share);
+        let found = predicted[place(&edge)].unwrap();
+        assert!((slope - found).abs() < 0.01 * largest, "{edge}: predicted {found}, intervened {slope}");
+    }
+    // The whole difference is no small one: the order of edges holds, their sizes need not.
+    let base = intervened(&edges[0], 0.0);
+    let pairs: Vec<(f64, f64)> =
+        edges.iter().map(|edge| (predicted[place(edge)].unwrap(), intervened(edge, 1.0) - base)).collect();
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+    let (a, b) = (mean(|pair| pair.0), mean(|pair| pair.1));
+    let sum = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|(x, y)| of(x - a, y - b)).sum::<f64>();
+    let correlation = sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt();
+    assert!(correlation > 0.6, "{correlation}");
+}
+
+#[test]
+fn with_steps_the_edges_of_what_is_moved_sum_to_the_whole_change() {
+    let model = toy();
+    let prompt = pair(2);
+    let measured = experiment(
+        &model,
+        patch(Senders::Every, Receivers::default()),
+        &["logit_diff"],
+        vec![prompt.clone()],
+    );
+    let record = measured.run_quietly(&model).unwrap();
+    let of = |run: &str| {
+        let runs = &record.results.prompts[0].runs;
+        runs.iter().find(|report| report.name == run).unwrap().metrics[0].value
+    };
+    let whole = of("corrupt") - of("clean");
+    let graph = Graph::of(model.config());
+    let n = graph.receivers().len();
+    let from_input = |gradients| -> f64 {
+        let record = attribution(&model, eap(Direction::Noise, gradients), vec![prompt.clone()]);
+        cells(&record, "logit_diff", Quantity::Change)[..n].iter().flatten().sum()
+    };
+    for gradients in [GradientsAt::Inputs(60), GradientsAt::Activations(60)] {
+        let sum = from_input(gradients);
+        assert!((sum - whole).abs() < 2e-2 * whole.abs(), "{gradients:?}: {sum} of {whole}");
+    }
+    assert!((from_input(GradientsAt::Base) - whole).abs() > 2e-2 * whole.abs(), "or steps would do nothing");
+}
+
+#[test]
+fn scores_are_written_as_eap_json_and_read_back() {
+    let model = toy();
+    let record = attribution(&model, eap(Direction::Noise, GradientsAt::Base), vec![pair(1)]);
+    let scores = EdgeScores::of_record(&record).unwrap();
+    let circuit = scores.circuit(40, Keep::Paths);
+    assert!(!circuit.edges.is_empty() && circuit.edges.len() <= 40);
+    let text = eap_json(&scores, &circuit, model.config());
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["cfg"]["n_layers"], model.config().n_layers);
+    assert!(json["nodes"]["logits"]["in_graph"].as_bool().unwrap());
+    let first = &json["edges"]["input->a0.h0<q>"];
+    let table = record.table("logit_diff", Quantity::Change).unwrap();
+    assert_eq!(first["score"].as_f64().unwrap(), -table.values[0].unwrap(), "what is lost");
+    let back = read_eap_json(&text, model.config()).unwrap();
+    assert_eq!((back.circuit, back.edges), (circuit, scores.edges.clone()));
+    assert_eq!(back.nodes[&Node::Input], scores.node(Node::Input).unwrap());
+    for (bad, words) in [
+        ("{}", "no circuit file"),
+        (&text.replace("\"n_layers\": ", "\"n_layers\": 9"), "layers"),
+        (&text.replace("input->a0.h0<q>", "input->a0.h0"), "is no edge"),
+    ] {
+        let error = read_eap_json(bad, model.config()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let measured =
+        experiment(&model, patch(Senders::Heads, Receivers::default()), &["logit_diff"], vec![pair(1)]);
+    let error = EdgeScores::of_record(&measured.run_quietly(&model).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("path_patch"), "{error}");
 }

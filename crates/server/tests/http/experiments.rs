@@ -45,6 +45,8 @@ fn every_method_gives_over_http_what_the_library_gives() {
         question(json!({"patch": {"site": "resid_pre", "by": "layer_position"}})),
         question(json!({"patch": {"site": "z", "by": {"heads": ["2.1", "3.0"]}, "direction": "noise"}})),
         question(json!({"path_patch": {}})),
+        question(json!({"edge_attribution": {}})),
+        question(json!({"edge_attribution": {"direction": "denoise", "gradients": {"inputs": 2}}})),
         question(
             json!({"path_patch": {"from": {"each": ["input", "a0.h1", "m1"]}, "to": {"each": ["a2.h1<q>", "L3H0.v",
             "m2", "logits"]}, "mlps": "recomputed", "direction": "denoise", "at": {"from": 3}}}),
