@@ -25,7 +25,7 @@ async function saved(page: Page, menu: string, item: string | RegExp): Promise<{
 }
 
 test.each([
-  ["ablation", FACT, "ablate"], ["patching", NAMES, "patch"], ["lens", FACT, "run"], ["surgery", FACT, "generate"],
+  ["ablation", FACT, "ablate"], ["patching", NAMES, "patch"], ["lens", FACT, "lens"], ["surgery", FACT, "generate"],
 ] as const)("%s is copied as command, curl, Rust and JSON with its prompt", async (view, state, subcommand) => {
   const page = await open(place(view, { ...state, cut: "L0H3", length: "8" }));
   await settled(page);
