@@ -6,6 +6,7 @@ mod answer;
 mod args;
 mod attention;
 mod attribute;
+mod attribution_patch;
 mod card;
 mod composition;
 mod device;
@@ -75,6 +76,7 @@ enum Command {
     Pairs(pairs::Args),
     Attribute(attribute::Args),
     Patch(patch::Args),
+    AttributionPatch(attribution_patch::Args),
     PathPatch(path_patch::Args),
     Edges(edges::Args),
     Edit(edit::Args),
@@ -142,6 +144,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Pairs(args) => pairs::run(&args),
         Command::Attribute(args) => attribute::run(&args),
         Command::Patch(args) => patch::run(&args),
+        Command::AttributionPatch(args) => attribution_patch::run(&args),
         Command::PathPatch(args) => path_patch::run(&args),
         Command::Edges(args) => edges::run(&args),
         Command::Edit(args) => edit::run(&args),

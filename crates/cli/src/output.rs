@@ -11,6 +11,7 @@ use microtome::circuit::induction::Feeding;
 use microtome::method::generate::Comparison;
 use microtome::method::logit_lens::{ANSWER_REACHES, LensReadings, Rows, TOP1_SETTLES};
 use microtome::method::pairs::Backup;
+use microtome::method::remeasure::{Remeasured, RemeasuredCell};
 use microtome::model::Precision;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
@@ -94,11 +95,7 @@ fn write_files(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Re
     }
     if let Some(file) = &args.curves {
         let table = chosen.context("nothing to draw: this experiment has no table")?;
-        let svg = record.curves(table)?.to_svg();
-        match is_png(file) {
-            true => write_whole(file, &svg_to_png(&svg, 2.0)?)?,
-            false => write_whole(file, svg.as_bytes())?,
-        }
+        write_picture(file, &record.curves(table)?.to_svg())?;
     }
     if args.svg.is_none() && args.png.is_none() {
         return Ok(());
@@ -116,8 +113,12 @@ fn write_files(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> Re
     Ok(())
 }
 
-fn is_png(file: &Path) -> bool {
-    file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"))
+/// Writes a picture as PNG where the file's name ends so, as SVG otherwise.
+pub fn write_picture(file: &Path, svg: &str) -> Result<()> {
+    match file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png")) {
+        true => write_whole(file, &svg_to_png(svg, 2.0)?),
+        false => write_whole(file, svg.as_bytes()),
+    }
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) is no error.
@@ -213,6 +214,9 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     }
     backups_text(&mut out, &record.results.backups, args);
     feedings_text(&mut out, &record.results.feedings, args);
+    if let Some(remeasured) = &record.results.remeasured {
+        remeasured_text(&mut out, remeasured, args);
+    }
     let _ = writeln!(out);
     // With tables, what was done; what metrics mean `microtome metrics` says, and the record too.
     let n_notes = match &record.experiment.method {
@@ -304,6 +308,29 @@ fn feedings_text(out: &mut String, feedings: &[Feeding], args: &OutputArgs) {
         let [previous, induction, recovery] = [previous_token, induction, recovery].map(|x| number(*x));
         let _ =
             writeln!(out, "  {who:26} {previous:>9} {induction:>10} {composed:>8} {recovery:>10}{interval}");
+    }
+}
+
+/// Estimates beside what patching gives.
+fn remeasured_text(out: &mut String, remeasured: &Remeasured, args: &OutputArgs) {
+    let Remeasured { metric, cells, pearson, spearman, .. } = remeasured;
+    let heading = format!("measured, change in {metric}");
+    let _ = writeln!(out, "\n{heading:28} {:>10} {:>10}", "estimate", "exact");
+    for RemeasuredCell { label, estimate, exact, spread, .. } in cells.iter().take(args.list.max(1)) {
+        let interval = match spread {
+            Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let [estimate, exact] = [estimate, exact].map(|x| signed(*x));
+        let _ = writeln!(out, "  {:26} {estimate:>10} {exact:>10}{interval}", visible(label));
+    }
+    if let (Some(pearson), Some(spearman)) = (pearson, spearman) {
+        let [pearson, spearman] = [pearson, spearman].map(|r| format!("{r:.3}"));
+        let _ = writeln!(
+            out,
+            "over {}: Pearson correlation {pearson}, Spearman rank correlation {spearman}",
+            count(cells.len(), "cell")
+        );
     }
 }
 

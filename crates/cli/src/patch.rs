@@ -35,6 +35,15 @@ pub struct Args {
     /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    output: output::OutputArgs,
+}
+
+/// Which patches are made, or estimated.
+#[derive(clap::Args, Debug)]
+pub struct WhichArgs {
     /// Activation to patch: z, q, k, v, result, pattern, attn_out, mlp_out, resid_pre, resid_mid, ..
     #[arg(long, value_parser = site, default_value = "z")]
     site: Site,
@@ -53,8 +62,6 @@ pub struct Args {
     /// Positions patched, where the layout does not go through them: all, last, 3,5 or 4..
     #[arg(long, value_parser = positions, default_value = "all", allow_hyphen_values = true)]
     at: Positions,
-    #[command(flatten)]
-    output: output::OutputArgs,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,26 +86,34 @@ fn site(name: &str) -> Result<Site> {
     Ok(Site::from_short_name(name)?)
 }
 
-pub fn run(args: &Args) -> Result<ExitCode> {
-    let by = match (args.by, &args.heads[..], &args.layers[..]) {
-        (_, [_, ..], _) => By::Heads(args.heads.clone()),
-        (_, _, [_, ..]) => By::Layers(args.layers.clone()),
-        (Some(Layout::Head), ..) => By::Head,
-        (Some(Layout::HeadPosition), ..) => By::HeadPosition,
-        (Some(Layout::Layer), ..) => By::Layer,
-        (Some(Layout::LayerPosition), ..) => By::LayerPosition,
-        (None, ..) if args.site.has_heads() => By::Head,
-        (None, ..) => By::LayerPosition,
-    };
-    if matches!(by, By::HeadPosition | By::LayerPosition) && args.at != Positions::All {
-        bail!("--at picks positions, and this layout goes through all of them; add --by head or --by layer");
+impl WhichArgs {
+    /// The patch they describe.
+    pub fn patch(&self) -> Result<Patch> {
+        let by = match (self.by, &self.heads[..], &self.layers[..]) {
+            (_, [_, ..], _) => By::Heads(self.heads.clone()),
+            (_, _, [_, ..]) => By::Layers(self.layers.clone()),
+            (Some(Layout::Head), ..) => By::Head,
+            (Some(Layout::HeadPosition), ..) => By::HeadPosition,
+            (Some(Layout::Layer), ..) => By::Layer,
+            (Some(Layout::LayerPosition), ..) => By::LayerPosition,
+            (None, ..) if self.site.has_heads() => By::Head,
+            (None, ..) => By::LayerPosition,
+        };
+        if matches!(by, By::HeadPosition | By::LayerPosition) && self.at != Positions::All {
+            bail!(
+                "--at picks positions, and this layout goes through all of them; add --by head or --by layer"
+            );
+        }
+        let direction = match self.direction {
+            Way::Denoise => Direction::Denoise,
+            Way::Noise => Direction::Noise,
+        };
+        Ok(Patch { site: self.site, by, direction, at: self.at.clone() })
     }
-    let direction = match args.direction {
-        Way::Denoise => Direction::Denoise,
-        Way::Noise => Direction::Noise,
-    };
-    let patch = Patch { site: args.site, by, direction, at: args.at.clone() };
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let method = Method::Patch(args.which.patch()?);
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
-    let experiment = args.ask.experiment(&args.model, prompts, Method::Patch(patch))?;
-    answer(&experiment, &args.output)
+    answer(&args.ask.experiment(&args.model, prompts, method)?, &args.output)
 }

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use microtome::plot::{
-    AxisLabels, Bar, BarPlot, ColorMode, Heatmap, LinePlot, ScaleKind, Series, TermOptions, YScale,
-    render_heatmap, svg_to_png,
+    AxisLabels, Bar, BarPlot, ColorMode, Heatmap, LinePlot, Point, ScaleKind, ScatterPlot, Series,
+    TermOptions, YScale, render_heatmap, svg_to_png,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, plot) in bar_plots() {
         save(directory, name, &plot.to_svg())?;
     }
+    save(directory, "40_estimates", &scatter_plot().to_svg())?;
     Ok(())
 }
 
@@ -301,4 +302,23 @@ fn bar_plots() -> Vec<(&'static str, BarPlot)> {
             },
         ),
     ]
+}
+
+/// Estimates that fall short where effects are large.
+fn scatter_plot() -> ScatterPlot {
+    let mut rng = StdRng::seed_from_u64(9);
+    let point = |(i, effect): (usize, Option<f64>)| {
+        let exact = effect.unwrap_or_default();
+        let x = exact * (1.0 - 0.5 * exact.abs()) + rng.random_range(-0.03..0.03);
+        let interval = Some((exact - 0.04, exact + 0.05));
+        Point { label: format!("L{}H{}", i / 12, i % 12), x, y: exact, interval }
+    };
+    ScatterPlot {
+        title: "Estimated change in logit difference when z of one head is patched, against patching".into(),
+        subtitle: "50 prompts · demo, 12 layers × 12 heads, folded weights".into(),
+        x: "estimated, logits".into(),
+        y: "measured change in logit_diff, logits".into(),
+        points: effects(4, 12, 12).into_iter().enumerate().map(point).collect(),
+        note: "144 cells; Pearson correlation 0.953, Spearman rank correlation 0.871; dashed: equal.".into(),
+    }
 }

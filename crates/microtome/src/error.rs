@@ -295,6 +295,15 @@ pub enum Error {
         /// The metric.
         metric: &'static str,
     },
+    /// A derivative that is 0 wherever it is taken.
+    #[error(
+        "metric `{metric}` compares a run with itself where its derivative is taken, which is 0 there; take logit_diff, prob \
+         or another that compares with nothing"
+    )]
+    FlatMetric {
+        /// The metric.
+        metric: &'static str,
+    },
     /// An experiment that was stopped before anything was finished.
     #[error("stopped before the first result was finished; nothing to show")]
     StoppedEarly,

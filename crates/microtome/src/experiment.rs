@@ -18,6 +18,7 @@ use crate::method::{
     ablate::Ablate,
     attention_stats::AttentionStats,
     attribution::Attribution,
+    attribution_patching::AttributionPatching,
     composition::Composition,
     edit::EditRun,
     generate::Generate,
@@ -95,6 +96,8 @@ pub enum Method {
     Pairs(Pairs),
     /// Activations of one prompt are put into the run of another.
     Patch(Patch),
+    /// What patching each activation would change, estimated by derivatives.
+    AttributionPatching(AttributionPatching),
     /// What components write reaches chosen others, and these alone, as it is in the run of another prompt.
     PathPatch(PathPatch),
     /// What every edge of the model's graph is worth, estimated by derivatives.
@@ -129,6 +132,7 @@ impl Method {
             Method::Ablate(_) => "ablate",
             Method::Pairs(_) => "pairs",
             Method::Patch(_) => "patch",
+            Method::AttributionPatching(_) => "attribution_patching",
             Method::PathPatch(_) => "path_patch",
             Method::EdgeAttribution(_) => "edge_attribution",
             Method::Edit(_) => "edit",
@@ -150,6 +154,7 @@ impl Method {
             Method::Ablate(ablate) => ablate.targets.count(config),
             Method::Pairs(pairs) => pairs.count(config),
             Method::Patch(patch) => patch.by.count(config, len),
+            Method::AttributionPatching(patching) => patching.count(config, len),
             Method::PathPatch(patch) => patch.count(config),
             Method::EdgeAttribution(attribution) => attribution.gradients.passes(config),
             Method::InductionCircuit(circuit) => circuit.count(config),
@@ -255,6 +260,7 @@ impl Experiment {
             Method::Ablate(ablate) => ablate.run(self, model, watch),
             Method::Pairs(pairs) => pairs.run(self, model, watch),
             Method::Patch(patch) => patch.run(self, model, watch),
+            Method::AttributionPatching(patching) => patching.run(self, model, watch),
             Method::PathPatch(patch) => patch.run(self, model, watch),
             Method::EdgeAttribution(attribution) => attribution.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
@@ -326,6 +332,7 @@ impl Experiment {
         };
         let names = match &self.method {
             Method::Attention(attention) => return Ok(attention.metrics(self.prompts.len())),
+            Method::AttributionPatching(_) => measured()?.into_iter().take(1).collect(),
             Method::Composition(_) => Composition::METRICS.to_vec(),
             Method::DirectAttribution(attribution) => attribution.metrics(),
             Method::Generate(_) => vec![],

@@ -12,6 +12,7 @@ use crate::method::head_circuit::HeadReport;
 use crate::method::head_roles::RoleTable;
 use crate::method::logit_lens::LensReadings;
 use crate::method::pairs::Backup;
+use crate::method::remeasure::Remeasured;
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
 
@@ -86,6 +87,9 @@ pub struct Results {
     /// Heads that feed the keys of induction heads, the one that matters most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feedings: Vec<Feeding>,
+    /// Estimates that were measured too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remeasured: Option<Remeasured>,
     /// What was done, where, and against which baseline, in words; and what a reader must know.
     pub notes: Vec<String>,
     /// Edited runs finished.

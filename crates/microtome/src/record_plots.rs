@@ -1,7 +1,8 @@
-//! Tables as pictures: heatmaps, and curves over an axis.
+//! Tables as pictures: heatmaps, and curves over an axis; estimates against measurements.
 
 use crate::error::{Error, Result};
-use crate::plot::{AxisLabels, Heatmap, LinePlot, ScaleKind, Series, YScale};
+use crate::method::remeasure::RemeasuredCell;
+use crate::plot::{AxisLabels, Heatmap, LinePlot, Point, ScaleKind, ScatterPlot, Series, YScale};
 use crate::record::{Axis, Quantity, Record, Table};
 
 impl Record {
@@ -28,6 +29,35 @@ impl Record {
             }
         }
         Ok(plot)
+    }
+
+    /// What was measured against what was estimated; `None` where nothing was.
+    pub fn scatter(&self) -> Option<ScatterPlot> {
+        let remeasured = self.results.remeasured.as_ref()?;
+        let unit = |what: &str| format!("{what}, {}", remeasured.unit).trim_end_matches(", ").to_owned();
+        let point = |cell: &RemeasuredCell| Point {
+            label: cell.label.clone(),
+            x: cell.estimate,
+            y: cell.exact,
+            interval: cell.spread.map(|spread| (spread.low, spread.high)),
+        };
+        let correlation = match (remeasured.pearson, remeasured.spearman) {
+            (Some(pearson), Some(spearman)) => {
+                format!("; Pearson correlation {pearson:.3}, Spearman rank correlation {spearman:.3}")
+            }
+            _ => String::new(),
+        };
+        let count = remeasured.cells.len();
+        let cells = if count == 1 { "1 cell".to_owned() } else { format!("{count} cells") };
+        let table = self.table(&remeasured.metric, Quantity::Change)?;
+        Some(ScatterPlot {
+            title: format!("{}, against patching", table.title),
+            subtitle: self.subtitle(),
+            x: unit("estimated"),
+            y: unit(&format!("measured change in {}", remeasured.metric)),
+            points: remeasured.cells.iter().map(point).collect(),
+            note: format!("{cells}{correlation}; dashed: equal."),
+        })
     }
 }
 

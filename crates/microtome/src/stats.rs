@@ -1,4 +1,4 @@
-//! Means over prompts, their standard errors and bootstrap intervals.
+//! Means over prompts, their standard errors and bootstrap intervals; how far two lists of numbers agree.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -34,6 +34,35 @@ pub fn standard_error(values: &[f64]) -> f64 {
     let m = mean(values);
     let variance = values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (n - 1.0);
     (variance / n).sqrt()
+}
+
+/// Pearson's correlation of pairs of numbers; `None` for fewer than two, or where one side is always the same.
+pub fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
+    let n = pairs.len() as f64;
+    let (a, b) = pairs.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
+    let sum = |of: fn(f64, f64) -> f64| pairs.iter().map(|(x, y)| of(x - a, y - b)).sum::<f64>();
+    let size = (sum(|x, _| x * x) * sum(|_, y| y * y)).sqrt();
+    (size > 0.0).then(|| (sum(|x, y| x * y) / size).clamp(-1.0, 1.0))
+}
+
+/// Spearman's rank correlation: Pearson's of the ranks, equal numbers sharing the mean of theirs.
+pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    pearson(&ranks(&x).into_iter().zip(ranks(&y)).collect::<Vec<_>>())
+}
+
+/// The place of each number in ascending order, from 0; equal numbers share the mean of their places.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut first = 0;
+    for tied in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        let rank = first as f64 + (tied.len() - 1) as f64 / 2.0;
+        tied.iter().for_each(|&i| ranks[i] = rank);
+        first += tied.len();
+    }
+    ranks
 }
 
 /// The mean of every cell over prompts, and how sure each is; no spread for a single prompt. `by_prompt` holds one
@@ -105,6 +134,19 @@ mod tests {
         };
         let ratio = width(10) / width(1000);
         assert!((5.0..20.0).contains(&ratio), "ten times narrower, about: {ratio}");
+    }
+
+    #[test]
+    fn correlation_is_of_values_or_of_ranks_and_ties_share_theirs() {
+        let pairs = |ys: [f64; 4]| [1.0, 2.0, 3.0, 4.0].into_iter().zip(ys).collect::<Vec<_>>();
+        assert!((pearson(&pairs([2.0, 4.0, 6.0, 8.0])).unwrap() - 1.0).abs() < 1e-12);
+        assert!((spearman(&pairs([-1.0, -10.0, -100.0, -1000.0])).unwrap() + 1.0).abs() < 1e-12);
+        assert!(pearson(&pairs([-1.0, -10.0, -100.0, -1000.0])).unwrap() > -0.9);
+        // Ranks 0 to 3 against 0, 1.5, 1.5, 3: 4.5 / sqrt(5 * 4.5).
+        let tied = spearman(&pairs([0.0, 5.0, 5.0, 9.0])).unwrap();
+        assert!((tied - 4.5 / (5.0f64 * 4.5).sqrt()).abs() < 1e-12, "{tied}");
+        assert_eq!(pearson(&pairs([7.0; 4])), None);
+        assert_eq!((pearson(&[]), spearman(&[(1.0, 2.0)])), (None, None));
     }
 
     #[test]

@@ -195,6 +195,17 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             }
             vec![]
         }
+        Method::AttributionPatching(patching) => {
+            check_positions(&patching.at, config)?;
+            match &patching.by {
+                By::Heads(heads) => at_most("heads", heads.len(), MOST_PARTS)?,
+                By::Layers(layers) => at_most("layers", layers.len(), MOST_PARTS)?,
+                _ => {}
+            }
+            at_most("steps", patching.steps.unwrap_or(0), MOST_STEPS)?;
+            at_most("corrections", patching.corrections.len(), 2)?;
+            vec![]
+        }
         Method::PathPatch(patch) => {
             check_positions(&patch.at, config)?;
             if let Senders::Each(list) | Senders::Together(list) = &patch.from {

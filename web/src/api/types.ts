@@ -544,6 +544,22 @@ export interface components {
             /** @description How a component's output is read. */
             reading?: components["schemas"]["Reading"];
         };
+        /** @description An estimate of a patch. */
+        AttributionPatching: {
+            /** @description Which activation. */
+            site: components["schemas"]["Site"];
+            /** @description How the patches are laid out. */
+            by: components["schemas"]["By"];
+            /** @description Which run is patched from which. */
+            direction?: components["schemas"]["Direction"];
+            /** @description Positions patched where the layout does not go through them. */
+            at?: components["schemas"]["Positions"];
+            /** @description Steps of the input over which derivatives are averaged; at the base run alone where left out. */
+            steps?: number | null;
+            /** @description What is done about where the estimate fails. */
+            corrections?: components["schemas"]["Correction"][];
+            check?: null | components["schemas"]["Check"];
+        };
         /** @description A table's axis. */
         Axis: {
             /** @description `layer`, `head`, `position`, `neuron`. */
@@ -640,6 +656,11 @@ export interface components {
                 number
             ][];
         };
+        /** @description Which cells of a table of estimates are measured too. */
+        Check: {
+            /** @description So many, those with the largest estimates. */
+            top: number;
+        } | "all";
         /** @description A token that could have come. */
         Choice: {
             token: string;
@@ -745,6 +766,11 @@ export interface components {
             mlp?: null | components["schemas"]["MlpConfig"];
             norm?: null | components["schemas"]["NormConfig"];
         };
+        /**
+         * @description A correction of the estimate, from AtP*.
+         * @enum {string}
+         */
+        Correction: "qk_fix" | "grad_drop";
         /** @description One detector. */
         Detector: {
             /** @description Where a head of this kind would look. */
@@ -1162,6 +1188,9 @@ export interface components {
             /** @description Activations of one prompt are put into the run of another. */
             patch: components["schemas"]["Patch"];
         } | {
+            /** @description What patching each activation would change, estimated by derivatives. */
+            attribution_patching: components["schemas"]["AttributionPatching"];
+        } | {
             /** @description What components write reaches chosen others, and these alone, as it is in the run of another prompt. */
             path_patch: components["schemas"]["PathPatch"];
         } | {
@@ -1565,6 +1594,43 @@ export interface components {
              */
             elapsed_secs: number;
         };
+        /** @description Cells whose estimates were measured. */
+        Remeasured: {
+            /** @description Name of the metric. */
+            metric: string;
+            /** @description Its unit. */
+            unit: string;
+            /** @description The cells, that with the largest estimate first. */
+            cells: components["schemas"]["RemeasuredCell"][];
+            /**
+             * Format: double
+             * @description Pearson's correlation of estimates and measurements over these cells; left out where one side does not vary.
+             */
+            pearson?: number | null;
+            /**
+             * Format: double
+             * @description Spearman's rank correlation of the two.
+             */
+            spearman?: number | null;
+        };
+        /** @description An estimate and what it is an estimate of. */
+        RemeasuredCell: {
+            /** @description Its place among the values of the table of estimates. */
+            cell: number;
+            /** @description What it is called there: `L8H11`. */
+            label: string;
+            /**
+             * Format: double
+             * @description The estimate; over several prompts, the mean of those that were measured.
+             */
+            estimate: number;
+            /**
+             * Format: double
+             * @description The change of the metric when the activation is patched; its size where estimates are sizes.
+             */
+            exact: number;
+            spread?: null | components["schemas"]["Spread"];
+        };
         /** @description What takes the place of an activation. */
         Replacement: "zero" | {
             /** @description The mean over reference prompts. */
@@ -1595,6 +1661,7 @@ export interface components {
             backups?: components["schemas"]["Backup"][];
             /** @description Heads that feed the keys of induction heads, the one that matters most first. */
             feedings?: components["schemas"]["Feeding"][];
+            remeasured?: null | components["schemas"]["Remeasured"];
             /** @description What was done, where, and against which baseline, in words; and what a reader must know. */
             notes: string[];
             /** @description Edited runs finished. */

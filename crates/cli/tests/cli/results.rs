@@ -3,6 +3,7 @@
 use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
 use microtome::method::ablate::{Ablate, Targets};
+use microtome::method::attribution_patching::{AttributionPatching, Correction};
 use microtome::method::change::Replacement;
 use microtome::method::logit_lens::{LogitLens, Rows};
 use microtome::method::patch::{By, Direction, Patch};
@@ -125,6 +126,35 @@ fn edges_print_the_record_the_library_gives_and_are_written_for_eap() {
     let json: serde_json::Value = serde_json::from_str(&bench.read("edges.json")).unwrap();
     let inside = json["edges"].as_object().unwrap().values().filter(|edge| edge["in_graph"] == true).count();
     assert!((1..=9).contains(&inside), "{inside}");
+}
+
+#[test]
+fn an_attribution_patch_prints_the_record_the_library_gives_and_says_how_well_it_agrees() {
+    let bench = Bench::new();
+    let asked = AttributionPatching {
+        site: Site::K,
+        by: By::Head,
+        direction: Direction::Noise,
+        at: Positions::All,
+        steps: Some(2),
+        corrections: vec![Correction::QkFix, Correction::GradDrop],
+        check: Some(Check::All),
+    };
+    let mut asked = experiment(Method::AttributionPatching(asked), Processing::Folded);
+    asked.prompts[0].corrupt = Some(Text::Text(CORRUPT.to_owned()));
+    let expected = asked.run_quietly(&bench.model(Processing::Folded)).unwrap();
+    let file = bench.path("agree.svg");
+    let flags = ["--site", "k", "--direction", "noise", "--steps", "2", "--qk-fix", "--grad-drop"];
+    let check = ["--check", "all", "--scatter", file.to_str().unwrap()];
+    let args = [&["attribution-patch", "-c", CORRUPT], &flags[..], &check, &ASK].concat();
+    let found = bench.run_record(&args);
+    assert_eq!(found.experiment, expected.experiment);
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    let remeasured = found.results.remeasured.unwrap();
+    assert_eq!(bench.read("agree.svg").matches("<circle").count(), remeasured.cells.len());
+    let text = bench.run(&args);
+    let spearman = format!("Spearman rank correlation {:.3}", remeasured.spearman.unwrap());
+    assert!(text.contains(&spearman) && text.contains("estimate"), "{text}");
 }
 
 #[test]

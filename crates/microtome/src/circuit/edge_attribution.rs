@@ -20,14 +20,14 @@
 
 use std::sync::atomic::Ordering;
 
-use microtome_model::{Change, Config, Edit, Hook, RunOptions, SenderOutputs, Tensor, Value, as_f64};
+use microtome_model::{Config, Edit, Hook, RunOptions, SenderOutputs, Tensor, as_f64};
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Edge, Graph, Node, Port};
 use crate::error::{Error, Result};
 use crate::experiment::{Case, Experiment, Watch};
 use crate::measure::{Meter, Reading, Subject};
-use crate::method::gradient::{Of, metric_gradients};
+use crate::method::gradient::{Of, check_steps, metric_gradients, midpoint, moved, one_metric};
 use crate::method::patch::Direction;
 use crate::method::sweep;
 use crate::metric::MetricId;
@@ -66,9 +66,6 @@ pub(crate) fn noise() -> Direction {
     Direction::Noise
 }
 
-/// Most steps there may be.
-pub const MOST_STEPS: usize = 1000;
-
 impl GradientsAt {
     /// Backward passes of one prompt.
     pub fn passes(self, config: &Config) -> usize {
@@ -87,12 +84,10 @@ impl EdgeAttribution {
         model: &TextModel,
         watch: &mut Watch,
     ) -> Result<Results> {
-        if let GradientsAt::Inputs(steps) | GradientsAt::Activations(steps) = self.gradients
-            && !(1..=MOST_STEPS).contains(&steps)
-        {
-            return Err(Error::OutOfRange { name: "steps", value: steps as f64, expected: "1 to 1000" });
+        if let GradientsAt::Inputs(steps) | GradientsAt::Activations(steps) = self.gradients {
+            check_steps(steps)?;
         }
-        let metric = metric_of(experiment)?;
+        let metric = one_metric(experiment, "edge attribution")?;
         let meter = Meter { metrics: vec![metric], read_at: experiment.read_at };
         let cases = experiment.cases(model)?;
         let corrupts: Vec<_> = cases
@@ -107,10 +102,7 @@ impl EdgeAttribution {
         let mut base_values = Vec::new();
         (watch.progress)(0, cases.len() * passes);
         'prompts: for (i, (case, corrupt)) in cases.iter().zip(&corrupts).enumerate() {
-            let (base, other) = match self.direction {
-                Direction::Denoise => (corrupt, &case.clean),
-                Direction::Noise => (&case.clean, corrupt),
-            };
+            let (base, other) = self.direction.base_and_other(&case.clean, corrupt);
             let contrast = Contrast::new(model, &meter, case, base, other)?;
             let of = Of { metric, read_at: experiment.read_at, answers: &case.answers, wrong: &case.wrong };
             let scoring = Scoring { model, graph, contrast: &contrast, of, budget: watch.memory_budget };
@@ -178,10 +170,7 @@ impl EdgeAttribution {
                 spread[cell(graph, *edge)] = Some(of);
             }
         }
-        let (from, to) = match self.direction {
-            Direction::Denoise => ("clean", "corrupt"),
-            Direction::Noise => ("corrupt", "clean"),
-        };
+        let (from, to) = self.direction.from_and_to();
         Table {
             metric: metric.name().to_owned(),
             quantity: Quantity::Change,
@@ -203,10 +192,7 @@ impl EdgeAttribution {
 
     /// What was done, in words.
     fn done(&self, metric: MetricId) -> String {
-        let (from, to) = match self.direction {
-            Direction::Denoise => ("clean", "corrupt"),
-            Direction::Noise => ("corrupt", "clean"),
-        };
+        let (from, to) = self.direction.from_and_to();
         let at = match self.gradients {
             GradientsAt::Base => format!("at the {to} run"),
             GradientsAt::Inputs(m) => {
@@ -221,14 +207,6 @@ impl EdgeAttribution {
              a first-order estimate",
             metric.name()
         )
-    }
-}
-
-/// The one metric that is attributed: the one named, or the first that the answers allow.
-fn metric_of(experiment: &Experiment) -> Result<MetricId> {
-    match experiment.metrics()?[..] {
-        [first, ..] if experiment.metrics.len() <= 1 => Ok(first),
-        _ => Err(Error::Unused { method: "edge attribution", what: "more than one metric" }),
     }
 }
 
@@ -263,23 +241,22 @@ impl Scoring<'_> {
 
     /// Adds one backward pass of all that there are.
     fn pass(&self, gradients: GradientsAt, pass: usize, scores: &mut [f64]) -> Result<()> {
-        let middle = |step: usize, steps: usize| (step as f64 + 0.5) / steps as f64;
         let blocks = SenderOutputs::blocks(self.model.config());
         let all = 0..self.graph.senders().len();
-        let (moved, steps, senders) = match gradients {
+        let (toward, steps, senders) = match gradients {
             GradientsAt::Base => (None, 1, all),
-            GradientsAt::Inputs(m) => (Some((blocks[0], middle(pass, m))), m, all),
+            GradientsAt::Inputs(m) => (Some((blocks[0], midpoint(pass, m))), m, all),
             GradientsAt::Activations(m) => {
                 let block = blocks[pass / m];
-                (Some((block, middle(pass % m, m))), m, block.first..block.first + block.count)
+                (Some((block, midpoint(pass % m, m))), m, block.first..block.first + block.count)
             }
         };
-        let edits = match moved {
+        let edits = match toward {
             None => vec![],
             Some((block, share)) => {
-                let part = (self.contrast.difference.narrow(1, block.first, block.count)? * share)?;
+                let part = self.contrast.difference.narrow(1, block.first, block.count)?;
                 let part = if block.hook.site.has_heads() { part } else { part.squeeze(1)? };
-                vec![Edit::new(block.hook, Change::Add(Value::Tensor(part)))]
+                vec![moved(block.hook, &part, share)?]
             }
         };
         for receivers in self.chunks() {

@@ -1,10 +1,11 @@
 //! Derivatives of a metric at any hook.
 
-use microtome_model::{Device, Edit, Gradients, Hook, Tensor, with_rows};
+use microtome_model::{Change, Device, Edit, Gradients, Hook, Tensor, Value, with_rows};
 
 use crate::error::{Error, Result};
+use crate::experiment::Experiment;
 use crate::measure::{Meter, Subject};
-use crate::metric::{MetricId, Needs};
+use crate::metric::{Compares, MetricId, Needs};
 use crate::text_model::TextModel;
 
 /// A metric's value and its derivatives.
@@ -73,4 +74,36 @@ pub fn metric_gradients(
         Tensor::from_vec(gradient, shape, &Device::Cpu).map_err(|source| Error::Model(source.into()))
     })?;
     Ok(MetricGradients { value, at })
+}
+
+/// The one metric whose derivatives an experiment asks for: the one named, or the first that the answers allow.
+pub(crate) fn one_metric(experiment: &Experiment, method: &'static str) -> Result<MetricId> {
+    let metric = match experiment.metrics()?[..] {
+        [first, ..] if experiment.metrics.len() <= 1 => first,
+        _ => return Err(Error::Unused { method, what: "more than one metric" }),
+    };
+    match metric.compares() {
+        Compares::Nothing => Ok(metric),
+        Compares::Original => Err(Error::FlatMetric { metric: metric.name() }),
+    }
+}
+
+/// Most steps of integrated gradients there may be.
+pub const MOST_STEPS: usize = 1000;
+
+pub(crate) fn check_steps(steps: usize) -> Result<()> {
+    match steps {
+        1..=MOST_STEPS => Ok(()),
+        _ => Err(Error::OutOfRange { name: "steps", value: steps as f64, expected: "1 to 1000" }),
+    }
+}
+
+/// How far the middle of a step of integrated gradients is along the way, 0 to 1.
+pub(crate) fn midpoint(step: usize, steps: usize) -> f64 {
+    (step as f64 + 0.5) / steps as f64
+}
+
+/// An activation moved by a share of a difference.
+pub(crate) fn moved(hook: Hook, difference: &Tensor, share: f64) -> Result<Edit> {
+    Ok(Edit::new(hook, Change::Add(Value::Tensor((difference * share)?))))
 }

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::sweep::{self, Captions, Cells, Swept};
 use crate::component::Component;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Watch};
+use crate::experiment::{Case, Experiment, Watch};
 use crate::measure::Reading;
-use crate::record::{Axis, Results};
+use crate::record::{Axis, Results, Table};
 use crate::text_model::{TextModel, Tokens};
 
 /// An activation patch.
@@ -89,12 +89,46 @@ impl By {
     }
 }
 
+impl Direction {
+    /// The run values come from and the one they are put into, in words.
+    pub(crate) fn from_and_to(self) -> (&'static str, &'static str) {
+        match self {
+            Direction::Denoise => ("clean", "corrupt"),
+            Direction::Noise => ("corrupt", "clean"),
+        }
+    }
+
+    /// The run that is changed and the one values come from.
+    pub(crate) fn base_and_other<T>(self, clean: T, corrupt: T) -> (T, T) {
+        match self {
+            Direction::Denoise => (corrupt, clean),
+            Direction::Noise => (clean, corrupt),
+        }
+    }
+}
+
 /// What one run patches: a layer, some heads of it or all of it, some positions.
 #[derive(Debug, Clone)]
-struct Spot {
-    layer: usize,
-    head: Option<usize>,
-    at: Positions,
+pub(crate) struct Spot {
+    pub layer: usize,
+    /// All of the layer where `None`.
+    pub head: Option<usize>,
+    pub at: Positions,
+}
+
+/// Prompt pairs in tokens.
+pub(crate) struct PromptPairs {
+    pub cases: Vec<Case>,
+    pub corrupts: Vec<Tokens>,
+}
+
+impl PromptPairs {
+    pub(crate) fn of(experiment: &Experiment, model: &TextModel) -> Result<PromptPairs> {
+        let cases = experiment.cases(model)?;
+        let corrupt = |(i, case): (usize, &Case)| experiment.corrupt(i, &case.clean, model);
+        let corrupts = cases.iter().enumerate().map(corrupt).collect::<Result<_>>()?;
+        Ok(PromptPairs { cases, corrupts })
+    }
 }
 
 impl Patch {
@@ -105,36 +139,13 @@ impl Patch {
         watch: &mut Watch,
     ) -> Result<Results> {
         self.check(model)?;
-        let cases = experiment.cases(model)?;
-        let corrupts = (0..cases.len())
-            .map(|i| experiment.corrupt(i, &cases[i].clean, model))
-            .collect::<Result<Vec<Tokens>>>()?;
-        let (cells, axes) = self.cells(model, &cases.iter().map(|case| &case.clean).collect::<Vec<_>>())?;
-        let mut hooks: Vec<Hook> = cells.iter().flatten().map(|spot| self.site.at(spot.layer)).collect();
-        hooks.sort_by_key(|hook| hook.layer);
-        hooks.dedup();
-
-        let meter = sweep::meter(experiment)?;
+        let pairs = PromptPairs::of(experiment, model)?;
+        let PromptPairs { cases, corrupts } = &pairs;
+        let (cells, axes) = self.cells(model, cases)?;
         let captions = Captions { axes, done: format!("when {}", self.done()) };
         let tables =
             |swept: &Swept| sweep::recovery_tables(swept, &captions, experiment.seed, &self.ends(swept));
-        let swept = sweep::run(experiment, model, watch, cells.len(), &tables, |prompt| {
-            let case = &cases[prompt];
-            let (patched, source) = match self.direction {
-                Direction::Denoise => (case.subject(&corrupts[prompt]), case.subject(&case.clean)),
-                Direction::Noise => (case.subject(&case.clean), case.subject(&corrupts[prompt])),
-            };
-            let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
-            let run = model.model().run(&source.tokens, &options)?;
-            let other = Some(meter.of_logits(&source, run.logits()?)?);
-            let values: HashMap<Hook, Tensor> =
-                hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect::<Result<_>>()?;
-            let edits = cells
-                .iter()
-                .map(|spots| spots.iter().map(|spot| self.edit(spot, &values)).collect())
-                .collect();
-            Ok(Cells { subject: patched, edits, other })
-        })?;
+        let swept = self.sweep(experiment, model, watch, &pairs, &cells, &tables)?;
 
         let ends = self.ends(&swept);
         let prompts = ends
@@ -152,8 +163,45 @@ impl Patch {
         Ok(swept.results(experiment, prompts, tables(&swept), notes))
     }
 
+    /// Runs these cells of every pair.
+    pub(crate) fn sweep(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+        pairs: &PromptPairs,
+        cells: &[Vec<Spot>],
+        tables: &dyn Fn(&Swept) -> Vec<Table>,
+    ) -> Result<Swept> {
+        let hooks = self.hooks(cells);
+        let meter = sweep::meter(experiment)?;
+        sweep::run(experiment, model, watch, cells.len(), tables, |prompt| {
+            let case = &pairs.cases[prompt];
+            let (base, other) = self.direction.base_and_other(&case.clean, &pairs.corrupts[prompt]);
+            let (patched, source) = (case.subject(base), case.subject(other));
+            let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
+            let run = model.model().run(&source.tokens, &options)?;
+            let other = Some(meter.of_logits(&source, run.logits()?)?);
+            let values: HashMap<Hook, Tensor> =
+                hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect::<Result<_>>()?;
+            let edits = cells
+                .iter()
+                .map(|spots| spots.iter().map(|spot| self.edit(spot, &values)).collect())
+                .collect();
+            Ok(Cells { subject: patched, edits, other })
+        })
+    }
+
+    /// The hooks these cells lie at, in firing order.
+    pub(crate) fn hooks(&self, cells: &[Vec<Spot>]) -> Vec<Hook> {
+        let mut hooks: Vec<Hook> = cells.iter().flatten().map(|spot| self.site.at(spot.layer)).collect();
+        hooks.sort_by_key(|hook| hook.layer);
+        hooks.dedup();
+        hooks
+    }
+
     /// The corrupt and clean readings of every prompt.
-    fn ends(&self, swept: &Swept) -> Vec<(Reading, Reading)> {
+    pub(crate) fn ends(&self, swept: &Swept) -> Vec<(Reading, Reading)> {
         let of = |(base, other): (&Reading, &Reading)| match self.direction {
             Direction::Denoise => (base.clone(), other.clone()),
             Direction::Noise => (other.clone(), base.clone()),
@@ -161,7 +209,7 @@ impl Patch {
         swept.bases.iter().zip(&swept.others).map(of).collect()
     }
 
-    fn check(&self, model: &TextModel) -> Result<()> {
+    pub(crate) fn check(&self, model: &TextModel) -> Result<()> {
         if matches!(&self.by, By::Heads(list) if list.is_empty())
             || matches!(&self.by, By::Layers(list) if list.is_empty())
         {
@@ -194,16 +242,15 @@ impl Patch {
     }
 
     /// What each run patches, and the axes the runs lie along.
-    fn cells(&self, model: &TextModel, prompts: &[&Tokens]) -> Result<(Vec<Vec<Spot>>, Vec<Axis>)> {
+    pub(crate) fn cells(&self, model: &TextModel, cases: &[Case]) -> Result<(Vec<Vec<Spot>>, Vec<Axis>)> {
         let config = model.config();
         let (n_layers, n_heads) = (config.n_layers, config.n_heads);
-        let first = prompts[0];
+        let first = &cases[0].clean;
         let positions = || -> Result<usize> {
             let expected = first.ids.len();
-            match prompts.iter().position(|tokens| tokens.ids.len() != expected) {
-                Some(index) => {
-                    Err(Error::PositionsDiffer { index, found: prompts[index].ids.len(), expected })
-                }
+            let lengths = || cases.iter().map(|case| case.clean.ids.len());
+            match lengths().enumerate().find(|&(_, found)| found != expected) {
+                Some((index, found)) => Err(Error::PositionsDiffer { index, found, expected }),
                 None => Ok(expected),
             }
         };
@@ -270,11 +317,8 @@ impl Patch {
     }
 
     /// What was done, in words: `clean z of one head replaces the corrupt one at all positions`.
-    fn done(&self) -> String {
-        let (from, to) = match self.direction {
-            Direction::Denoise => ("clean", "corrupt"),
-            Direction::Noise => ("corrupt", "clean"),
-        };
+    pub(crate) fn done(&self) -> String {
+        let (from, to) = self.direction.from_and_to();
         let site = self.site.short_name();
         let list = |names: Vec<String>| names.join(", ");
         let (of, at) = match &self.by {

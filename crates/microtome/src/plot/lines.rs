@@ -126,13 +126,14 @@ impl Frame {
     }
 }
 
-fn fraction(value: f64, (lo, hi): (f64, f64)) -> f64 {
+/// How far a value is along a range, kept within it.
+pub(super) fn fraction(value: f64, (lo, hi): (f64, f64)) -> f64 {
     // Halved first, so that the largest floats do not overflow.
     ((value / 2.0 - lo / 2.0) / (hi / 2.0 - lo / 2.0)).clamp(0.0, 1.0)
 }
 
 /// Smallest and largest, or `None` without values.
-fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.fold(None, |range, v| match range {
         None => Some((v, v)),
         Some((lo, hi)) => Some((lo.min(v), hi.max(v))),

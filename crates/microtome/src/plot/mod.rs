@@ -1,4 +1,4 @@
-//! Pictures of results: heatmaps, curves and bars as SVG, PNG or terminal text.
+//! Pictures of results: heatmaps, curves, bars and scatter plots as SVG, PNG or terminal text.
 //!
 //! Every plot is a plain struct of labels and numbers with a `to_svg`. The SVG is the picture;
 //! [`svg_to_png`] rasterises it with two embedded fonts, so that every machine gives the same
@@ -23,6 +23,7 @@ pub mod lines;
 mod number;
 pub mod png;
 pub mod scale;
+pub mod scatter;
 mod sheet;
 mod stack;
 mod svg;
@@ -34,6 +35,7 @@ pub use heatmap::{AxisLabels, Heatmap};
 pub use lines::{LinePlot, Series, YScale};
 pub use png::svg_to_png;
 pub use scale::{ColorScale, Rgb, ScaleKind};
+pub use scatter::{Point, ScatterPlot};
 pub use stack::stack;
 pub use term::{ColorMode, TermOptions, render_heatmap};
 

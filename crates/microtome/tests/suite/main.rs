@@ -2,6 +2,7 @@
 //! own checkpoint, and laws that hold for any model.
 
 mod attribution;
+mod attribution_patching;
 mod circuits;
 mod documents;
 mod golden;

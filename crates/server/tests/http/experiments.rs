@@ -44,6 +44,11 @@ fn every_method_gives_over_http_what_the_library_gives() {
         question(json!({"ablate": {"targets": "mlps", "with": {"resample": {}}, "clamp": " John"}})),
         question(json!({"patch": {"site": "resid_pre", "by": "layer_position"}})),
         question(json!({"patch": {"site": "z", "by": {"heads": ["2.1", "3.0"]}, "direction": "noise"}})),
+        question(json!({"attribution_patching": {"site": "z", "by": "head", "check": {"top": 3}}})),
+        question(
+            json!({"attribution_patching": {"site": "q", "by": "layer_position", "direction": "noise", "steps": 2,
+            "corrections": ["qk_fix", "grad_drop"], "check": "all"}}),
+        ),
         question(json!({"path_patch": {}})),
         question(json!({"edge_attribution": {}})),
         question(json!({"edge_attribution": {"direction": "denoise", "gradients": {"inputs": 2}}})),
