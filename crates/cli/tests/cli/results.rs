@@ -7,6 +7,7 @@ use microtome::method::attribution_patching::{AttributionPatching, Correction};
 use microtome::method::change::Replacement;
 use microtome::method::logit_lens::{LogitLens, Rows};
 use microtome::method::patch::{By, Direction, Patch};
+use microtome::method::remeasure::Check;
 use microtome::model::{Positions, Precision, Processing, Site};
 use microtome::{Answer, Bos, Experiment, Method, Prompt, Quantity, Record, Text};
 
