@@ -44,8 +44,16 @@ enum By {
     /// Mean size of the derivative of the loss (or the metric named) in a head's pattern, or times an MLP's output:
     /// an estimate
     Gradient,
+    /// The same over all entries of the pattern, keys ahead of their query among them
+    GradientFull,
+    /// Mean size of the derivative times the pattern
+    GradientTimesPattern,
+    /// The same over all entries
+    GradientTimesPatternFull,
     /// L2 norm of what it writes, mean over positions
     OutputNorm,
+    /// L2 norm of a head's z, mean over positions
+    ZNorm,
     /// KL(whole || component set to 0), mean over positions
     AblationKl,
 }
@@ -61,6 +69,10 @@ enum Of {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let by = match args.by {
         By::Gradient => Measure::Gradient,
+        By::GradientFull => Measure::GradientFull,
+        By::GradientTimesPattern => Measure::GradientTimesPattern,
+        By::GradientTimesPatternFull => Measure::GradientTimesPatternFull,
+        By::ZNorm => Measure::ZNorm,
         By::OutputNorm => Measure::OutputNorm,
         By::AblationKl => Measure::AblationKl,
     };

@@ -1176,7 +1176,7 @@ export interface components {
          * @description What a head's importance is measured by.
          * @enum {string}
          */
-        Measure: "gradient" | "output_norm" | "ablation_kl";
+        Measure: "gradient" | "gradient_full" | "gradient_times_pattern" | "gradient_times_pattern_full" | "output_norm" | "z_norm" | "ablation_kl";
         /** @description What is done with the prompts. */
         Method: "measure" | {
             /** @description Components are cut out and what they were worth is measured. */

@@ -170,7 +170,7 @@ impl EdgeAttribution {
                 spread[cell(graph, *edge)] = Some(of);
             }
         }
-        let (from, to) = self.direction.from_and_to();
+        let (from, to) = self.direction.source_and_target();
         Table {
             metric: metric.name().to_owned(),
             quantity: Quantity::Change,
@@ -192,7 +192,7 @@ impl EdgeAttribution {
 
     /// What was done, in words.
     fn done(&self, metric: MetricId) -> String {
-        let (from, to) = self.direction.from_and_to();
+        let (from, to) = self.direction.source_and_target();
         let at = match self.gradients {
             GradientsAt::Base => format!("at the {to} run"),
             GradientsAt::Inputs(m) => {

@@ -250,14 +250,14 @@ fn products(site: Site, difference: &Tensor, slopes: &Tensor) -> Result<Vec<Vec<
         };
         Ok(x.to_vec3()?)
     };
-    let row = |(pos, (differences, slopes)): (usize, (Vec<Vec<f64>>, Vec<Vec<f64>>))| {
+    let row = |pos: usize, differences: &[Vec<f64>], slopes: &[Vec<f64>]| {
         let unit = |(difference, slope): (&Vec<f64>, &Vec<f64>)| {
             // Scores ahead of a query are -inf in both runs.
             let seen = if site.is_attention() { pos + 1 } else { difference.len() };
             difference.iter().zip(slope).take(seen).map(|(d, s)| d * s).sum::<f64>()
         };
-        differences.iter().zip(&slopes).map(unit).collect()
+        differences.iter().zip(slopes).map(unit).collect()
     };
-    let both = by_unit(difference)?.into_iter().zip(by_unit(slopes)?);
-    Ok(both.enumerate().map(row).collect())
+    let both = by_unit(difference)?.into_iter().zip(by_unit(slopes)?).enumerate();
+    Ok(both.map(|(pos, (differences, slopes))| row(pos, &differences, &slopes)).collect())
 }

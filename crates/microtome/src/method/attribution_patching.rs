@@ -11,7 +11,9 @@
 //! runs; where a softmax or a LayerNorm is far from straight the estimate is off, and there are three remedies:
 //!
 //! - Integrated gradients: the derivative is the mean over the middles of `steps` equal steps of the input embeddings from
-//!   base to other. The scores of `resid_pre` of layer 0 then sum, as steps grow, to the whole change.
+//!   base to other. The scores of `resid_pre` of layer 0 then sum, as steps grow, to the whole change. Other activations move
+//!   along with the one that is scored, so where they interact (a pattern with the values) such a score is no nearer to the
+//!   single patch: it is a share of the whole change.
 //! - The QK fix, for queries and keys: the softmax is computed again with what is patched, and only what follows the pattern
 //!   is taken as linear (`pattern_change`).
 //! - GradDrop: one derivative per layer, with what that layer adds to the residual stream held fixed; the score is the mean of
@@ -214,7 +216,7 @@ impl AttributionPatching {
     /// The estimated change, and recovery where it has a sign.
     fn tables(&self, found: &Found, metric: MetricId, seed: u64) -> Vec<Table> {
         let (means, spreads) = over_prompts(&found.by_prompt, seed);
-        let (_, to) = self.direction.from_and_to();
+        let (_, to) = self.direction.source_and_target();
         let base = found.bases.iter().map(|base| base.values[0]).sum::<f64>() / found.bases.len() as f64;
         let done = format!("when {}", self.patch().done());
         let what = if self.has(Correction::GradDrop) { "size of the change" } else { "change" };
@@ -262,7 +264,7 @@ impl AttributionPatching {
 
     /// What was done, in words.
     fn done(&self, metric: MetricId) -> String {
-        let (from, to) = self.direction.from_and_to();
+        let (from, to) = self.direction.source_and_target();
         let at = match self.steps {
             None => format!("at the {to} run"),
             Some(m) => format!("mean over {m} steps of the input from the {to} prompt to the {from} one"),

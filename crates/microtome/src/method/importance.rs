@@ -1,11 +1,14 @@
-//! Importance: one number per head, or per MLP, by any of three measures; the mean over prompts.
+//! Importance: one number per head, or per MLP, by any of these measures; the mean over prompts.
 //!
 //! - Gradient, of heads: the mean of `|d metric / d pattern|` over the pattern's entries that can be attended to
 //!   (query at or after key): how much the metric hangs on where a head looks. Of MLPs: the mean over positions of
 //!   `|mlp_out . d metric / d mlp_out|`, what the metric would lose with the output if it were linear in it. The
 //!   metric is the mean loss of the prompt's own tokens unless one is named. First-order estimates.
+//! - Gradient times pattern, of heads: the mean of `|pattern d metric / d pattern|` over the same entries.
+//! - Both of these *full*: the mean over all entries, keys ahead of their query among them. There the pattern is 0, and so is
+//!   the product; the derivative is not, though nothing can be attended to there. Conventions of others, for comparison.
 //! - Output norm: the L2 norm of what a head (`result`) or MLP (`mlp_out`) writes to the residual stream, mean over
-//!   positions.
+//!   positions. Z norm: that of a head's `z`, before `W_O`.
 //! - Ablation KL: KL(whole || component set to 0), nats, mean over positions; measured by running it.
 
 use std::sync::atomic::Ordering;
@@ -70,8 +73,16 @@ pub enum Measure {
     /// The metric's derivative in the attention pattern.
     #[default]
     Gradient,
+    /// The same over all entries, those ahead of their query among them.
+    GradientFull,
+    /// The derivative times the pattern.
+    GradientTimesPattern,
+    /// The same over all entries.
+    GradientTimesPatternFull,
     /// The size of what the head writes.
     OutputNorm,
+    /// The size of its mix of values, before it is written.
+    ZNorm,
     /// How far the prediction moves without it.
     AblationKl,
 }
@@ -81,7 +92,11 @@ impl Measure {
     pub fn metric(self) -> &'static str {
         match self {
             Measure::Gradient => "importance_gradient",
+            Measure::GradientFull => "importance_gradient_full",
+            Measure::GradientTimesPattern => "importance_gradient_times_pattern",
+            Measure::GradientTimesPatternFull => "importance_gradient_times_pattern_full",
             Measure::OutputNorm => "importance_output_norm",
+            Measure::ZNorm => "importance_z_norm",
             Measure::AblationKl => "kl_mean",
         }
     }
@@ -97,9 +112,19 @@ impl Importance {
         if self.of == Parts::Mlps && model.config().mlp.is_none() {
             return Err(Error::Missing { what: "an MLP", hint: "this model has none; ask for its heads" });
         }
+        let of_both = matches!(self.by, Measure::Gradient | Measure::OutputNorm | Measure::AblationKl);
+        if self.of == Parts::Mlps && !of_both {
+            return Err(Error::Unused {
+                method: "importance of MLPs",
+                what: "a measure that only heads have",
+            });
+        }
         match self.by {
-            Measure::Gradient => self.gradient(experiment, model, watch),
-            Measure::OutputNorm => self.output_norm(experiment, model, watch),
+            Measure::Gradient
+            | Measure::GradientFull
+            | Measure::GradientTimesPattern
+            | Measure::GradientTimesPatternFull => self.gradient(experiment, model, watch),
+            Measure::OutputNorm | Measure::ZNorm => self.norm(experiment, model, watch),
             Measure::AblationKl => self.ablation_kl(experiment, model, watch),
         }
     }
@@ -112,13 +137,28 @@ impl Importance {
                 return Err(Error::Unused { method: "importance by gradient", what: "more than one metric" });
             }
         };
+        let times = matches!(self.by, Measure::GradientTimesPattern | Measure::GradientTimesPatternFull);
+        let over = match self.by {
+            Measure::GradientFull | Measure::GradientTimesPatternFull => Entries::All,
+            _ => Entries::Seen,
+        };
         let (site, part, what) = match self.of {
             Parts::Heads => {
+                let (number, part) = match times {
+                    false => ("", "Derivative of the {} in each head's pattern, mean size"),
+                    true => {
+                        ("pattern . ", "Each head's pattern times the derivative of the {} in it, mean size")
+                    }
+                };
+                let entries = match over {
+                    Entries::Seen => "queries and the keys they see",
+                    Entries::All => "all queries and keys, those not seen too",
+                };
                 let what = format!(
-                    "mean |d {} / d pattern| over queries and the keys they see; a first-order estimate",
+                    "mean |{number}d {} / d pattern| over {entries}; a first-order estimate",
                     metric.name()
                 );
-                (Site::Pattern, "Derivative of the {} in each head's pattern, mean size", what)
+                (Site::Pattern, part, what)
             }
             Parts::Mlps => {
                 let what = format!(
@@ -133,8 +173,8 @@ impl Importance {
         let numbers = Numbers {
             title: part.replace("{}", metric.title()),
             unit: match self.of {
-                Parts::Heads => format!("{unit} per unit of attention"),
-                Parts::Mlps => unit.to_owned(),
+                Parts::Heads if !times => format!("{unit} per unit of attention"),
+                _ => unit.to_owned(),
             },
             basis: Basis::Estimate,
             what,
@@ -148,8 +188,12 @@ impl Importance {
                 let slopes = as_f64(found.at.gradients.get(hook)?)?;
                 match self.of {
                     Parts::Heads => {
-                        let slopes = slopes.to_vec3::<f64>()?; // [head, query, key]
-                        scores.extend(slopes.iter().map(|head| mean_over_seen(head)));
+                        let numbers = match times {
+                            false => slopes,
+                            true => (slopes * as_f64(found.at.activations.get(hook)?)?)?,
+                        };
+                        let numbers = numbers.to_vec3::<f64>()?; // [head, query, key]
+                        scores.extend(numbers.iter().map(|head| mean_size(head, over)));
                     }
                     Parts::Mlps => {
                         let out = as_f64(found.at.activations.get(hook)?)?; // [pos, d_model]
@@ -161,20 +205,31 @@ impl Importance {
         })
     }
 
-    fn output_norm(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
+    fn norm(&self, experiment: &Experiment, model: &TextModel, watch: &mut Watch) -> Result<Results> {
         let unused = [
             (!experiment.metrics.is_empty(), "metrics"),
             (experiment.read_at.is_some(), "a position to read at: it averages over all"),
         ];
-        Error::refuse_unused("importance by output norm", &unused)?;
-        let (site, whose, what) = match self.of {
-            Parts::Heads => (Site::Result, "head", "L2 norm of a head's result, mean over positions"),
-            Parts::Mlps => {
-                (Site::MlpOut, "MLP", "L2 norm of an MLP's output, its bias included, mean over positions")
-            }
+        Error::refuse_unused("importance by norm", &unused)?;
+        let (site, title, what) = match (self.of, self.by) {
+            (Parts::Heads, Measure::ZNorm) => (
+                Site::Z,
+                "Size of each head's mix of values",
+                "L2 norm of a head's z, before W_O, mean over positions",
+            ),
+            (Parts::Heads, _) => (
+                Site::Result,
+                "Size of what each head writes to the residual stream",
+                "L2 norm of a head's result, mean over positions",
+            ),
+            (Parts::Mlps, _) => (
+                Site::MlpOut,
+                "Size of what each MLP writes to the residual stream",
+                "L2 norm of an MLP's output, its bias included, mean over positions",
+            ),
         };
         let numbers = Numbers {
-            title: format!("Size of what each {whose} writes to the residual stream"),
+            title: title.to_owned(),
             unit: "L2 norm".to_owned(),
             basis: Basis::Exact,
             what: what.to_owned(),
@@ -275,11 +330,23 @@ fn hooks(site: Site, model: &TextModel) -> Vec<Hook> {
     (0..model.config().n_layers).map(|layer| site.at(layer)).collect()
 }
 
-/// The mean of `|x|` where the query sees the key.
-fn mean_over_seen(slopes: &[Vec<f64>]) -> f64 {
-    let seen = slopes.iter().enumerate().flat_map(|(query, row)| &row[..=query]);
-    let count = slopes.len() * (slopes.len() + 1) / 2;
-    seen.map(|x| x.abs()).sum::<f64>() / count as f64
+/// Which entries of a pattern are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    /// Where the query sees the key.
+    Seen,
+    All,
+}
+
+/// The mean of `|x|` over entries of `[query, key]`.
+fn mean_size(rows: &[Vec<f64>], over: Entries) -> f64 {
+    let counted = |(query, row): (usize, &Vec<f64>)| match over {
+        Entries::Seen => query + 1,
+        Entries::All => row.len(),
+    };
+    let count: usize = rows.iter().enumerate().map(counted).sum();
+    let entries = rows.iter().enumerate().flat_map(|(query, row)| &row[..counted((query, row))]);
+    entries.map(|x| x.abs()).sum::<f64>() / count as f64
 }
 
 /// What the numbers are.

@@ -91,7 +91,7 @@ impl By {
 
 impl Direction {
     /// The run values come from and the one they are put into, in words.
-    pub(crate) fn from_and_to(self) -> (&'static str, &'static str) {
+    pub(crate) fn source_and_target(self) -> (&'static str, &'static str) {
         match self {
             Direction::Denoise => ("clean", "corrupt"),
             Direction::Noise => ("corrupt", "clean"),
@@ -318,7 +318,7 @@ impl Patch {
 
     /// What was done, in words: `clean z of one head replaces the corrupt one at all positions`.
     pub(crate) fn done(&self) -> String {
-        let (from, to) = self.direction.from_and_to();
+        let (from, to) = self.direction.source_and_target();
         let site = self.site.short_name();
         let list = |names: Vec<String>| names.join(", ");
         let (of, at) = match &self.by {

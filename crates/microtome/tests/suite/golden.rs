@@ -323,19 +323,51 @@ fn golden_logit_lens() {
 fn golden_importance_by_each_measure() {
     for processing in BOTH {
         let Some(golden) = Golden::open(processing) else { return };
-        let keys = [
-            (Measure::Gradient, "patgrad/seq_ce/abs_g_causal"),
-            (Measure::OutputNorm, "norm/result_mean"),
-            (Measure::AblationKl, "ablate/zero/kl_mean"),
-        ];
-        for (by, key) in keys {
-            let mut asked =
-                experiment(&golden, Method::Importance(Importance { by, of: Parts::Heads }), 0, &[]);
-            asked.prompts[0].answers.clear();
-            asked.prompts[0].wrong_answers.clear();
+        let asked = |by, metrics: &[&str]| {
+            let method = Method::Importance(Importance { by, of: Parts::Heads });
+            experiment(&golden, method, golden.id("target"), metrics)
+        };
+        let mut compared = 0;
+        let mut compare = |key: String, asked: Experiment, by: Measure| {
             let record = asked.run_quietly(&golden.model).unwrap();
-            golden.assert_close(key, &cells(&record, by.metric(), Quantity::Value));
+            golden.assert_close(&key, &cells(&record, by.metric(), Quantity::Value));
+            compared += usize::from(key.starts_with("patgrad/") || key.starts_with("norm/"));
+        };
+        for (by, key) in [
+            (Measure::OutputNorm, "norm/result_mean"),
+            (Measure::ZNorm, "norm/z_mean"),
+            (Measure::AblationKl, "ablate/zero/kl_mean"),
+        ] {
+            compare(key.to_owned(), asked(by, &[]), by);
         }
+        for (by, key) in [
+            (Measure::Gradient, "abs_g_causal"),
+            (Measure::GradientFull, "abs_g_full"),
+            (Measure::GradientTimesPattern, "abs_gp_causal"),
+            (Measure::GradientTimesPatternFull, "abs_gp_full"),
+        ] {
+            compare(format!("patgrad/seq_ce/{key}"), asked(by, &[]), by);
+            // The size of a derivative does not depend on its sign.
+            compare(format!("patgrad/last_nll/{key}"), asked(by, &["log_prob"]), by);
+        }
+        let hooks: Vec<Hook> = (0..golden.model.config().n_layers).map(|l| Site::Result.at(l)).collect();
+        let options = RunOptions { reads: hooks.clone(), ..Default::default() };
+        let run = golden.model.model().run(&golden.ids("clean"), &options).unwrap();
+        // [head, pos]
+        let norms = |hook: &Hook| {
+            let result = run.cache.get(*hook).unwrap();
+            result.sqr().unwrap().sum(2).unwrap().sqrt().unwrap().t().unwrap()
+        };
+        golden.assert_close(
+            "norm/result_by_pos",
+            &hooks.iter().flat_map(|h| values(&norms(h))).collect::<Vec<_>>(),
+        );
+        let of_mlps = Method::Importance(Importance { by: Measure::ZNorm, of: Parts::Mlps });
+        let refused = experiment(&golden, of_mlps, 0, &[]).run_quietly(&golden.model).unwrap_err();
+        assert!(refused.to_string().contains("only heads have"), "{refused}");
+        // With the positions above, and the two derivatives that `golden_gradients_of_the_loss` compares.
+        let whole = |name: &&String| name.starts_with("patgrad/") || name.starts_with("norm/");
+        assert_eq!(compared + 3, golden.derived.keys().filter(whole).count());
     }
 }
 

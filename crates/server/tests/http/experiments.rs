@@ -67,6 +67,7 @@ fn every_method_gives_over_http_what_the_library_gives() {
         plain(json!({"importance": {"by": "gradient"}})),
         plain(json!({"importance": {"by": "output_norm"}})),
         plain(json!({"importance": {"by": "ablation_kl"}})),
+        plain(json!({"importance": {"by": "gradient_times_pattern_full"}})),
         plain(json!({"importance": {"by": "gradient", "of": "mlps"}})),
         question(json!({"direct_attribution": {"neurons": [0], "heads": "by_source"}})),
         question(json!({"pairs": {"among": ["L1H3", "L0H1", "m2"], "with": "zero", "at": "last"}})),
