@@ -20,7 +20,8 @@ export type PatchLayout = Schemas["By"];
 export type Generate = Schemas["Generate"];
 export type LogitLens = Schemas["LogitLens"];
 export type Importance = Schemas["Importance"];
-export type ImportanceBy = Schemas["Measure"];
+/** The measures the page offers. */
+export type ImportanceBy = Extract<Schemas["Measure"], "gradient" | "output_norm" | "ablation_kl">;
 export type HeadScores = Schemas["HeadScoring"];
 export type AttentionStats = Schemas["AttentionStats"];
 export type HeadCircuit = Schemas["HeadCircuit"];

@@ -36,15 +36,15 @@ pub(super) struct Estimate<'a> {
 enum Replacing {
     /// The activation differs by so much; of the site's shape.
     Activation(Tensor),
-    /// The scores of its attention change.
+    /// The queries or keys of its attention differ.
     Pattern(PatternChange),
 }
 
 /// What replacing parts of a layer changes, to first order.
-enum LayerScores<'a> {
+enum LayerScores {
     /// By position (query) and unit.
     Activation(Vec<Vec<f64>>),
-    Pattern(PatternScores<'a>),
+    Pattern(PatternScores),
 }
 
 /// Layers whose contributions to the residual stream GradDrop holds in turn; `None` is the plain derivative.
@@ -91,8 +91,7 @@ impl<'a> Estimate<'a> {
         let mut reads = hooks.clone();
         reads.push(input);
         if let Some((_, against)) = side {
-            let of_layer = |hook: &Hook| [against.at(hook.layer), Site::AttnScores.at(hook.layer)];
-            reads.extend(hooks.iter().flat_map(of_layer));
+            reads.extend(hooks.iter().map(|hook| against.at(hook.layer)));
         }
         let meter = Meter { metrics: vec![of.metric], read_at: of.read_at };
         let run = |subject: &Subject| -> Result<_> {
@@ -110,10 +109,14 @@ impl<'a> Estimate<'a> {
         for &hook in &hooks {
             layers[hook.layer] = Some(match side {
                 None => Replacing::Activation(difference(hook)?),
-                Some((side, against)) => {
-                    let scores = base_values.get(Site::AttnScores.at(hook.layer))?;
-                    let against = base_values.get(against.at(hook.layer))?;
-                    Replacing::Pattern(PatternChange::new(side, scores, against, &difference(hook)?)?)
+                Some((side, _)) => {
+                    let of = |site: Site| base_values.get(site.at(hook.layer));
+                    Replacing::Pattern(PatternChange::new(
+                        side,
+                        of(Site::Q)?,
+                        of(Site::K)?,
+                        difference(hook)?,
+                    ))
                 }
             });
         }
@@ -180,8 +183,8 @@ impl<'a> Estimate<'a> {
 
     /// Layers in lots whose derivatives fit the budget, one at least.
     fn chunks(&self) -> Vec<Range<usize>> {
-        // Held as value, as variable, as derivative, and in between.
-        let copies = 4;
+        // Held as value, as variable, as derivative, and in between; as f64 for the sums.
+        let copies = 10;
         let config = self.model.config();
         let size: usize = self.probed().shape(config, self.base.tokens.len()).iter().product();
         let at_once = (self.budget / (size * copies * size_of::<f32>()).max(1)).max(1);

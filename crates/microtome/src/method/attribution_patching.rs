@@ -134,7 +134,7 @@ impl AttributionPatching {
         let mut runs = finished * passes;
         let mut checked = None;
         if let Some(check) = self.check.filter(|_| finished == n_prompts) {
-            if let Some(partial) = watch.partial.as_mut() {
+            if let Some(partial) = watch.partial.as_mut().filter(|_| n_prompts == 1) {
                 partial(Partial::Tables(tables.clone()));
             }
             let (means, _) = over_prompts(&found.by_prompt, experiment.seed);

@@ -14,6 +14,8 @@
 //!
 //! Kramar, Lieberum, Shah and Nanda 2024 (AtP*, section 3.1.1).
 
+use std::ops::Range;
+
 use microtome_model::{Tensor, as_f64};
 use rayon::prelude::*;
 
@@ -26,85 +28,84 @@ pub(crate) enum Side {
     Keys,
 }
 
-/// The attention scores of one layer as they are and with one side replaced.
+/// One side of one layer's attention scores, and what it becomes.
 #[derive(Debug, Clone)]
 pub(crate) struct PatternChange {
     side: Side,
-    n_heads: usize,
-    len: usize,
-    /// `[head, query, key]`; what lies in a query's future is never looked at.
-    before: Vec<f64>,
-    after: Vec<f64>,
+    /// Queries and keys as they are, and how the replaced side differs; `[pos, head, d_head]`.
+    queries: Tensor,
+    keys: Tensor,
+    difference: Tensor,
 }
 
-/// What replacing is estimated to change, one layer at a time.
+/// What replacing is estimated to change.
 #[derive(Debug)]
-pub(crate) struct PatternScores<'a> {
-    change: &'a PatternChange,
-    /// The derivative in the pattern, `[head, query, key]`.
-    slopes: Vec<f64>,
+pub(crate) struct PatternScores {
+    rows: Rows,
+    side: Side,
     /// By head and position: that query or key replaced by itself.
     one_by_one: Vec<f64>,
 }
 
+/// Scores with one side as it is and replaced, and the derivative in the pattern; `[head, query, key]`. What lies in a query's
+/// future is never looked at.
+#[derive(Debug)]
+struct Rows {
+    n_heads: usize,
+    len: usize,
+    before: Vec<f64>,
+    after: Vec<f64>,
+    slopes: Vec<f64>,
+}
+
 impl PatternChange {
-    /// From the scores of a run, its other side (keys where queries are replaced) `[pos, head, d_head]`, and how the
-    /// replaced side differs, of the same shape.
-    pub fn new(side: Side, scores: &Tensor, against: &Tensor, difference: &Tensor) -> Result<PatternChange> {
-        let (len, n_heads, d_head) = difference.dims3()?;
-        let by_head = |x: &Tensor| -> Result<Tensor> { Ok(as_f64(x)?.transpose(0, 1)?.contiguous()?) };
-        let (against, difference) = (by_head(against)?, by_head(difference)?); // [head, pos, d_head]
-        let (queries, keys) = match side {
-            Side::Queries => (difference, against),
-            Side::Keys => (against, difference),
-        };
-        let added = (queries.matmul(&keys.transpose(1, 2)?.contiguous()?)? / (d_head as f64).sqrt())?;
-        let before = as_f64(scores)?.flatten_all()?.to_vec1::<f64>()?;
-        let added = added.flatten_all()?.to_vec1::<f64>()?;
-        let after = before.iter().zip(added).map(|(score, added)| score + added).collect();
-        Ok(PatternChange { side, n_heads, len, before, after })
+    /// From a run's queries and keys, and how those of one side differ in the other run; `[pos, head, d_head]`.
+    pub fn new(side: Side, queries: &Tensor, keys: &Tensor, difference: Tensor) -> PatternChange {
+        PatternChange { side, queries: queries.clone(), keys: keys.clone(), difference }
     }
 
     /// With the derivative in the pattern, `[head, query, key]`.
-    pub fn scores(&self, slopes: &Tensor) -> Result<PatternScores<'_>> {
-        let slopes = as_f64(slopes)?.flatten_all()?.to_vec1::<f64>()?;
-        let one_by_one = (0..self.n_heads)
-            .into_par_iter()
-            .flat_map_iter(|head| match self.side {
-                Side::Queries => self.queries(head, &slopes),
-                Side::Keys => self.keys(head, &slopes),
-            })
-            .collect();
-        Ok(PatternScores { change: self, slopes, one_by_one })
+    pub fn scores(&self, slopes: &Tensor) -> Result<PatternScores> {
+        let (len, n_heads, d_head) = self.difference.dims3()?;
+        // [head, pos, d_head]
+        let by_head = |x: &Tensor| -> Result<Tensor> { Ok(as_f64(x)?.transpose(0, 1)?.contiguous()?) };
+        let (queries, keys) = (by_head(&self.queries)?, by_head(&self.keys)?);
+        let difference = by_head(&self.difference)?;
+        let products = |queries: &Tensor, keys: &Tensor| -> Result<Vec<f64>> {
+            let scores = (queries.matmul(&keys.transpose(1, 2)?.contiguous()?)? / (d_head as f64).sqrt())?;
+            Ok(scores.flatten_all()?.to_vec1()?)
+        };
+        let before = products(&queries, &keys)?;
+        let after = match self.side {
+            Side::Queries => products(&(queries + difference)?, &keys)?,
+            Side::Keys => products(&queries, &(keys + difference)?)?,
+        };
+        let slopes = as_f64(slopes)?.flatten_all()?.to_vec1()?;
+        Ok(PatternScores::new(self.side, Rows { n_heads, len, before, after, slopes }))
     }
+}
 
-    /// The scores before and after, and the slopes, of what a query of a head sees.
-    fn row<'a>(
-        &'a self,
-        head: usize,
-        query: usize,
-        slopes: &'a [f64],
-    ) -> impl Iterator<Item = (f64, f64, f64)> + 'a {
+impl Rows {
+    /// Score before, score after, and slope, of each key that a query of a head sees.
+    fn row(&self, head: usize, query: usize) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
         let first = (head * self.len + query) * self.len;
         let seen = first..first + query + 1;
         let scores = self.before[seen.clone()].iter().zip(&self.after[seen.clone()]);
-        scores.zip(&slopes[seen]).map(|((&before, &after), &slope)| (before, after, slope))
+        scores.zip(&self.slopes[seen]).map(|((&before, &after), &slope)| (before, after, slope))
     }
 
-    fn queries(&self, head: usize, slopes: &[f64]) -> Vec<f64> {
+    fn queries(&self, head: usize) -> Vec<f64> {
         let by_query = |query| {
-            let mean = |of: fn((f64, f64, f64)) -> (f64, f64)| {
-                Mass::of(self.row(head, query, slopes).map(of)).mean()
-            };
+            let mean = |of: fn((f64, f64, f64)) -> (f64, f64)| Mass::of(self.row(head, query).map(of)).mean();
             mean(|(_, after, slope)| (after, slope)) - mean(|(before, _, slope)| (before, slope))
         };
         (0..self.len).map(by_query).collect()
     }
 
-    fn keys(&self, head: usize, slopes: &[f64]) -> Vec<f64> {
+    fn keys(&self, head: usize) -> Vec<f64> {
         let mut sums = vec![0.0; self.len];
         for query in 0..self.len {
-            let row: Vec<(f64, f64, f64)> = self.row(head, query, slopes).collect();
+            let row: Vec<(f64, f64, f64)> = self.row(head, query).collect();
             // `above[k]`: all keys from k on.
             let mut above = vec![Mass::NONE; row.len() + 1];
             for (key, &(before, _, slope)) in row.iter().enumerate().rev() {
@@ -121,14 +122,25 @@ impl PatternChange {
     }
 }
 
-impl PatternScores<'_> {
+impl PatternScores {
+    fn new(side: Side, rows: Rows) -> PatternScores {
+        let one_by_one = (0..rows.n_heads)
+            .into_par_iter()
+            .flat_map_iter(|head| match side {
+                Side::Queries => rows.queries(head),
+                Side::Keys => rows.keys(head),
+            })
+            .collect();
+        PatternScores { rows, side, one_by_one }
+    }
+
     /// What it changes to replace these positions of these heads at once.
-    pub fn of(&self, heads: std::ops::Range<usize>, positions: &[usize]) -> f64 {
-        let PatternChange { side, len, .. } = *self.change;
-        match (side, positions) {
+    pub fn of(&self, heads: Range<usize>, positions: &[usize]) -> f64 {
+        match (self.side, positions) {
             // Rows are apart from each other.
             (Side::Queries, _) | (Side::Keys, [_]) => {
-                let of_head = |head| positions.iter().map(move |pos| self.one_by_one[head * len + pos]);
+                let of_head =
+                    |head| positions.iter().map(move |pos| self.one_by_one[head * self.rows.len + pos]);
                 heads.flat_map(of_head).sum()
             }
             (Side::Keys, _) => heads.map(|head| self.keys_together(head, positions)).sum(),
@@ -136,15 +148,15 @@ impl PatternScores<'_> {
     }
 
     fn keys_together(&self, head: usize, positions: &[usize]) -> f64 {
-        let mut replaced = vec![false; self.change.len];
+        let mut replaced = vec![false; self.rows.len];
         positions.iter().for_each(|&pos| replaced[pos] = true);
         let of_query = |query| {
-            let row = || self.change.row(head, query, &self.slopes).zip(&replaced);
-            let new = |((before, after, slope), &replaced)| (if replaced { after } else { before }, slope);
-            let old = |((before, _, slope), _): ((f64, f64, f64), &bool)| (before, slope);
-            Mass::of(row().map(new)).mean() - Mass::of(row().map(old)).mean()
+            let new = self.rows.row(head, query).zip(&replaced);
+            let new = new.map(|((before, after, slope), &new)| (if new { after } else { before }, slope));
+            let old = self.rows.row(head, query).map(|(before, _, slope)| (before, slope));
+            Mass::of(new).mean() - Mass::of(old).mean()
         };
-        (0..self.change.len).map(of_query).sum()
+        (0..self.rows.len).map(of_query).sum()
     }
 }
 
@@ -190,8 +202,6 @@ impl Mass {
 
 #[cfg(test)]
 mod tests {
-    use microtome_model::Device;
-
     use super::*;
 
     const LEN: usize = 5;
@@ -230,13 +240,12 @@ mod tests {
     fn one_by_one_and_together_are_the_softmax_computed_again() {
         let size = HEADS * LEN * LEN;
         let (before, after, slopes) = (numbers(size, 0.3), numbers(size, 2.0), numbers(size, 5.0));
-        let gradient = Tensor::from_vec(slopes.clone(), (HEADS, LEN, LEN), &Device::Cpu).unwrap();
         for side in [Side::Queries, Side::Keys] {
-            let (before, after) = (before.clone(), after.clone());
-            let change = PatternChange { side, n_heads: HEADS, len: LEN, before, after };
-            let scores = change.scores(&gradient).unwrap();
+            let (before, after, slopes) = (before.clone(), after.clone(), slopes.clone());
+            let scores = PatternScores::new(side, Rows { n_heads: HEADS, len: LEN, before, after, slopes });
+            let Rows { before, after, slopes, .. } = &scores.rows;
             for positions in [&[0][..], &[2], &[4], &[1, 3], &[0, 1, 2, 3, 4]] {
-                let expected = by_definition(side, &change.before, &change.after, &slopes, positions);
+                let expected = by_definition(side, before, after, slopes, positions);
                 let found = scores.of(0..1, positions);
                 assert!((found - expected).abs() < 1e-12, "{side:?} {positions:?}: {found} {expected}");
                 let both = found + scores.of(1..2, positions);
@@ -250,8 +259,7 @@ mod tests {
     fn a_saturated_key_gives_way_to_the_rest() {
         let before = vec![0.0, 0.0, 0.0, 400.0];
         let after = vec![0.0, 0.0, 0.0, -400.0];
-        let change = PatternChange { side: Side::Keys, n_heads: 1, len: 2, before, after };
-        let slopes = Tensor::new(&[[[0.0, 0.0], [3.0, 1.0]]], &Device::Cpu).unwrap();
-        assert!((change.scores(&slopes).unwrap().of(0..1, &[1]) - 2.0).abs() < 1e-12);
+        let rows = Rows { n_heads: 1, len: 2, before, after, slopes: vec![0.0, 0.0, 3.0, 1.0] };
+        assert!((PatternScores::new(Side::Keys, rows).of(0..1, &[1]) - 2.0).abs() < 1e-12);
     }
 }
