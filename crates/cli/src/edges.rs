@@ -59,8 +59,9 @@ pub struct Args {
     output: output::OutputArgs,
 }
 
+/// What the steps of integrated gradients go along.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Along {
+pub enum Along {
     /// The input embeddings, from one prompt's to the other's
     Inputs,
     /// What each layer of senders writes, one layer at a time
@@ -73,12 +74,17 @@ enum Way {
     Denoise,
 }
 
-pub fn run(args: &Args) -> Result<ExitCode> {
-    let gradients = match (args.steps, args.along) {
+/// Where derivatives are taken, from --steps and --along.
+pub fn gradients(steps: Option<usize>, along: Along) -> GradientsAt {
+    match (steps, along) {
         (None, _) => GradientsAt::Base,
         (Some(steps), Along::Inputs) => GradientsAt::Inputs(steps),
         (Some(steps), Along::Activations) => GradientsAt::Activations(steps),
-    };
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let gradients = gradients(args.steps, args.along);
     let direction = match args.direction {
         Way::Noise => Direction::Noise,
         Way::Denoise => Direction::Denoise,

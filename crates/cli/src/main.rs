@@ -8,6 +8,7 @@ mod attention;
 mod attribute;
 mod attribution_patch;
 mod card;
+mod circuit;
 mod composition;
 mod device;
 mod edges;
@@ -79,6 +80,7 @@ enum Command {
     AttributionPatch(attribution_patch::Args),
     PathPatch(path_patch::Args),
     Edges(edges::Args),
+    Circuit(circuit::Args),
     Edit(edit::Args),
     Generate(generate::Args),
     Lens(lens::Args),
@@ -147,6 +149,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::AttributionPatch(args) => attribution_patch::run(&args),
         Command::PathPatch(args) => path_patch::run(&args),
         Command::Edges(args) => edges::run(&args),
+        Command::Circuit(args) => circuit::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Lens(args) => lens::run(&args),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use microtome::circuit::induction::Feeding;
+use microtome::circuit::search::FoundCircuit;
 use microtome::method::generate::Comparison;
 use microtome::method::logit_lens::{ANSWER_REACHES, LensReadings, Rows, TOP1_SETTLES};
 use microtome::method::pairs::Backup;
@@ -217,13 +218,17 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(remeasured) = &record.results.remeasured {
         remeasured_text(&mut out, remeasured, args);
     }
+    circuits_text(&mut out, record, args);
     let _ = writeln!(out);
     // With tables, what was done; what metrics mean `microtome metrics` says, and the record too.
     let n_notes = match &record.experiment.method {
         _ if record.results.tables.is_empty() => usize::MAX,
         Method::Edit(edit) => 1 + edit.edits.len(),
         Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) => 2,
+        Method::CircuitSearch(search) => 1 + search.by.len(),
+        Method::CircuitCurve(_) => 2,
         Method::HeadScores(_)
+        | Method::CircuitJudgement(_)
         | Method::HeadCircuit(_)
         | Method::Composition(_)
         | Method::InductionCircuit(_) => 3,
@@ -235,7 +240,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     let what = match &record.experiment.method {
         Method::Generate(_) => "token",
         Method::HeadCircuit(_) => "row",
-        Method::Composition(_) => "step",
+        Method::Composition(_) | Method::CircuitSearch(_) | Method::CircuitCurve(_) => "step",
         _ => "run",
     };
     let _ = writeln!(out, "{}, {}", count(record.results.runs, what), duration(record.elapsed_secs));
@@ -331,6 +336,36 @@ fn remeasured_text(out: &mut String, remeasured: &Remeasured, args: &OutputArgs)
             "over {}: Pearson correlation {pearson}, Spearman rank correlation {spearman}",
             count(cells.len(), "cell")
         );
+    }
+}
+
+/// Circuits that were found, and the edges of a single one.
+fn circuits_text(out: &mut String, record: &Record, args: &OutputArgs) {
+    let circuits = &record.results.circuits;
+    if circuits.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{:24} {:>8} {:>8} {:>13}", "circuit", "edges", "nodes", "faithfulness");
+    for FoundCircuit { name, edges, nodes, faithfulness, spread, begun, .. } in circuits {
+        let interval = match spread {
+            Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let rest = match begun {
+            Some(begun) => format!("  stopped after {} edges; go on with --resume", begun.decided),
+            None => interval,
+        };
+        let faithfulness = faithfulness.map_or_else(String::new, number);
+        let (edges, nodes) = (edges.len(), nodes.len());
+        let _ = writeln!(out, "  {name:22} {edges:>8} {nodes:>8} {faithfulness:>13}{rest}");
+    }
+    let [FoundCircuit { edges, .. }] = &circuits[..] else { return };
+    let _ = writeln!(out);
+    for edge in edges.iter().take(args.list) {
+        let _ = writeln!(out, "  {edge}");
+    }
+    if edges.len() > args.list {
+        let _ = writeln!(out, "  .. and {} more; --list {} shows all", edges.len() - args.list, edges.len());
     }
 }
 

@@ -371,6 +371,17 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// A metric by which circuits cannot be told apart.
+    #[error(
+        "with every edge cut {metric} is {value:.4} as it is with none: a circuit has nothing to explain; take prompt pairs \
+         between which it differs, or another metric"
+    )]
+    NothingToExplain {
+        /// The metric.
+        metric: &'static str,
+        /// Its value at both ends.
+        value: f64,
+    },
     /// A sampling setting out of range.
     #[error("{name} is {value}; expected {expected}")]
     OutOfRange {

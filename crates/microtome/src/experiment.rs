@@ -8,9 +8,12 @@ use std::sync::atomic::AtomicBool;
 use microtome_model::{Config, Precision, Preparation, Processing};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::curve::CircuitCurve;
 use crate::circuit::edge_attribution::EdgeAttribution;
 use crate::circuit::induction::InductionCircuit;
+use crate::circuit::judge::CircuitJudgement;
 use crate::circuit::path_patch::PathPatch;
+use crate::circuit::search::CircuitSearch;
 use crate::error::{Error, Result};
 use crate::measure::Subject;
 use crate::method::generate::GeneratedToken;
@@ -102,6 +105,12 @@ pub enum Method {
     PathPatch(PathPatch),
     /// What every edge of the model's graph is worth, estimated by derivatives.
     EdgeAttribution(EdgeAttribution),
+    /// Circuits are found that do what the model does.
+    CircuitSearch(CircuitSearch),
+    /// How faithful circuits of every size are, by score and at random.
+    CircuitCurve(CircuitCurve),
+    /// Whether circuits are faithful, complete and minimal.
+    CircuitJudgement(CircuitJudgement),
     /// Named hooks are edited.
     Edit(EditRun),
     /// What each component writes, by itself, towards the answer.
@@ -135,6 +144,9 @@ impl Method {
             Method::AttributionPatching(_) => "attribution_patching",
             Method::PathPatch(_) => "path_patch",
             Method::EdgeAttribution(_) => "edge_attribution",
+            Method::CircuitSearch(_) => "circuit_search",
+            Method::CircuitCurve(_) => "circuit_curve",
+            Method::CircuitJudgement(_) => "circuit_judgement",
             Method::Edit(_) => "edit",
             Method::DirectAttribution(_) => "direct_attribution",
             Method::Generate(_) => "generate",
@@ -157,6 +169,9 @@ impl Method {
             Method::AttributionPatching(patching) => patching.count(config, len),
             Method::PathPatch(patch) => patch.count(config),
             Method::EdgeAttribution(attribution) => attribution.gradients.passes(config),
+            Method::CircuitSearch(search) => search.count(config),
+            Method::CircuitCurve(curve) => curve.count(config),
+            Method::CircuitJudgement(judgement) => judgement.count(),
             Method::InductionCircuit(circuit) => circuit.count(config),
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
@@ -263,6 +278,9 @@ impl Experiment {
             Method::AttributionPatching(patching) => patching.run(self, model, watch),
             Method::PathPatch(patch) => patch.run(self, model, watch),
             Method::EdgeAttribution(attribution) => attribution.run(self, model, watch),
+            Method::CircuitSearch(search) => search.run(self, model, watch),
+            Method::CircuitCurve(curve) => curve.run(self, model, watch),
+            Method::CircuitJudgement(judgement) => judgement.run(self, model, watch),
             Method::Edit(edit) => edit.run(self, model, watch),
             Method::DirectAttribution(attribution) => attribution.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),
@@ -333,6 +351,9 @@ impl Experiment {
         let names = match &self.method {
             Method::Attention(attention) => return Ok(attention.metrics(self.prompts.len())),
             Method::AttributionPatching(_) => measured()?.into_iter().take(1).collect(),
+            Method::CircuitSearch(search) => search.metrics(),
+            Method::CircuitCurve(_) => CircuitCurve::metrics(self.prompts.len()),
+            Method::CircuitJudgement(judgement) => judgement.metrics(),
             Method::Composition(_) => Composition::METRICS.to_vec(),
             Method::DirectAttribution(attribution) => attribution.metrics(),
             Method::Generate(_) => vec![],

@@ -6,6 +6,7 @@ use microtome_model::{Config, Device, Precision, Processing, device_name};
 use serde::{Deserialize, Serialize};
 
 use crate::circuit::induction::Feeding;
+use crate::circuit::search::FoundCircuit;
 use crate::experiment::{Experiment, Method};
 use crate::method::generate::Generation;
 use crate::method::head_circuit::HeadReport;
@@ -90,6 +91,9 @@ pub struct Results {
     /// Estimates that were measured too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remeasured: Option<Remeasured>,
+    /// Circuits that were found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub circuits: Vec<FoundCircuit>,
     /// What was done, where, and against which baseline, in words; and what a reader must know.
     pub notes: Vec<String>,
     /// Edited runs finished.

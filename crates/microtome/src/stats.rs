@@ -105,11 +105,29 @@ impl Bootstrap {
     /// one of them, there is no interval.
     pub fn interval(&self, statistic: impl Fn(&[u32]) -> Option<f64>) -> Option<(f64, f64)> {
         let values: Option<Vec<f64>> = self.draws.iter().map(|draw| statistic(draw)).collect();
-        let mut values = values?;
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
-        Some((at(0.025), at(0.975)))
+        Some(middle(values?))
     }
+
+    /// The interval, and as standard error the standard deviation over resamples: of a statistic that is no mean.
+    pub fn spread(&self, statistic: impl Fn(&[u32]) -> Option<f64>) -> Option<Spread> {
+        let values: Option<Vec<f64>> = self.draws.iter().map(|draw| statistic(draw)).collect();
+        let values = values?;
+        let stderr = standard_error(&values) * (values.len() as f64).sqrt();
+        let (low, high) = middle(values);
+        Some(Spread { stderr, low, high })
+    }
+
+    /// Which prompts the first so many resamples draw.
+    pub(crate) fn first(&self, count: usize) -> &[Vec<u32>] {
+        &self.draws[..count.min(self.draws.len())]
+    }
+}
+
+/// From the 2.5th to the 97.5th percentile.
+fn middle(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
+    (at(0.025), at(0.975))
 }
 
 #[cfg(test)]

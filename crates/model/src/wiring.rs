@@ -91,13 +91,13 @@ impl SenderOutputs {
         Ok(SenderOutputs { values: self.values.zeros_like()? })
     }
 
-    /// The mean of several runs, position by position. All must be of one length, and there must be one.
+    /// A share of the way to what another run's senders write: 1 / n takes the mean of n - 1 runs to that of n.
     ///
     /// # Errors
     /// [`Error::Tensor`] where lengths differ.
-    pub fn mean(of: &[SenderOutputs]) -> Result<SenderOutputs> {
-        let values: Vec<&Tensor> = of.iter().map(|outputs| &outputs.values).collect();
-        Ok(SenderOutputs { values: Tensor::stack(&values, 0)?.mean(0)?.contiguous()? })
+    pub fn towards(&self, other: &SenderOutputs, share: f64) -> Result<SenderOutputs> {
+        let way = ((&other.values - &self.values)? * share)?;
+        Ok(SenderOutputs { values: (&self.values + way)? })
     }
 
     /// The values, `[pos, sender, d_model]`.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use microtome::circuit::edge_attribution::GradientsAt;
 use microtome::circuit::path_patch::{Receivers, Senders};
+use microtome::circuit::search::FindBy;
 use microtome::method::ablate::Targets;
 use microtome::method::change::Replacement;
 use microtome::method::detect::Target;
@@ -98,6 +99,10 @@ const MOST_PROMPTS: usize = 512;
 const MOST_PARTS: usize = 4096;
 /// Steps of integrated gradients.
 const MOST_STEPS: usize = 100;
+/// Ways to find circuits, asked for at once.
+const MOST_WAYS: usize = 16;
+/// Circuits judged, or searches that go on.
+const MOST_CIRCUITS: usize = 64;
 /// Most edits of one experiment; each may match a hook of every layer.
 const MOST_EDITS: usize = 256;
 /// Most edited runs: every cell of every prompt.
@@ -217,9 +222,25 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::EdgeAttribution(attribution) => {
-            if let GradientsAt::Inputs(steps) | GradientsAt::Activations(steps) = attribution.gradients {
-                at_most("steps", steps, MOST_STEPS)?;
+            check_steps(attribution.gradients)?;
+            vec![]
+        }
+        Method::CircuitSearch(search) => {
+            at_most("ways to find circuits", search.by.len(), MOST_WAYS)?;
+            at_most("searches begun", search.begun.len(), MOST_CIRCUITS)?;
+            for by in &search.by {
+                if let FindBy::Edges { gradients, .. } | FindBy::Nodes { gradients, .. } = by {
+                    check_steps(*gradients)?;
+                }
             }
+            vec![]
+        }
+        Method::CircuitCurve(curve) => {
+            check_steps(curve.gradients)?;
+            vec![]
+        }
+        Method::CircuitJudgement(judgement) => {
+            at_most("circuits", judgement.circuits.len(), MOST_CIRCUITS)?;
             vec![]
         }
         Method::Measure | Method::Importance(_) => vec![],
@@ -239,6 +260,13 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
         MOST_RUNS,
     )?;
     texts.into_iter().try_for_each(check_text)
+}
+
+fn check_steps(gradients: GradientsAt) -> Result<(), ApiError> {
+    match gradients {
+        GradientsAt::Inputs(steps) | GradientsAt::Activations(steps) => at_most("steps", steps, MOST_STEPS),
+        GradientsAt::Base => Ok(()),
+    }
 }
 
 fn replacement(spec: &EditSpec) -> Option<&Replacement> {

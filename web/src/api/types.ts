@@ -609,6 +609,18 @@ export interface components {
          * @enum {string}
          */
         Basis: "exact" | "estimate";
+        /** @description A search by ACDC as far as it has come. */
+        Begun: {
+            /**
+             * Format: double
+             * @description Its threshold.
+             */
+            threshold: number;
+            /** @description How many edges are decided, in the order of the search. */
+            decided: number;
+            /** @description The edges left. */
+            edges: components["schemas"]["Edge"][];
+        };
         /**
          * @description Whether the beginning-of-sequence token stands in front of a prompt.
          * @enum {string}
@@ -667,6 +679,30 @@ export interface components {
             /** Format: double */
             prob: number;
         };
+        /** @description The faithfulness of circuits by size. */
+        CircuitCurve: {
+            /** @description Where the derivatives of the scores are taken. */
+            gradients?: components["schemas"]["GradientsAt"];
+            /** @description In which order edges are taken. */
+            pick?: components["schemas"]["Pick"];
+            /** @description What edges outside a circuit carry. */
+            rest?: components["schemas"]["Rest"];
+            /** @description Shares of all edges, growing, above 0 and up to 1; those of MIB where left out. */
+            shares?: number[];
+            /** @description Random rankings; 10 where left out. */
+            random?: number | null;
+        };
+        /** @description A judgement of circuits. */
+        CircuitJudgement: {
+            /** @description The circuits. */
+            circuits: components["schemas"]["NamedCircuit"][];
+            /** @description Kinds of rest; all three where left out. */
+            rests?: components["schemas"]["Rest"][];
+            /** @description Random circuits of as many edges; 10 where left out. */
+            random?: number | null;
+            /** @description Subsets of a circuit from which each edge is cut, beside the circuit itself; 4 where left out. */
+            subsets?: number | null;
+        };
         /** @description One circuit over all pairs of tokens. */
         CircuitReport: {
             /** @description The pairs with the largest entries. */
@@ -695,6 +731,26 @@ export interface components {
             diagonal_first: number;
             /** @description Tokens looked through; fewer than there are where it was stopped. */
             tokens: number;
+        };
+        /** @description A search for circuits. */
+        CircuitSearch: {
+            /** @description How; one way or several. */
+            by: components["schemas"]["FindBy"][];
+            /** @description What edges outside a circuit carry. */
+            rest?: components["schemas"]["Rest"];
+            /** @description Searches by ACDC that were begun. */
+            begun?: components["schemas"]["Begun"][];
+        };
+        /** @description How many edges or nodes are taken. */
+        CircuitSize: {
+            /** @description So many; a circuit for each number. */
+            count: number[];
+        } | {
+            /**
+             * Format: double
+             * @description As few as reach this faithfulness.
+             */
+            faithful: number;
         };
         /**
          * @description The model with components cut against the whole one, both run on the control text, prompt included, so
@@ -783,6 +839,14 @@ export interface components {
          * @enum {string}
          */
         Direction: "denoise" | "noise";
+        /**
+         * @description An edge of a model's graph, from what writes to what reads; into a head at <q>, <k> or <v>.
+         * @example input->a0.h1<q>
+         * @example a5.h5->a8.h6<v>
+         * @example a8.h6->m8
+         * @example m8->logits
+         */
+        Edge: string;
         /** @description An estimate of every edge. */
         EdgeAttribution: {
             /** @description Which run is changed; `noise`, the clean one with corrupt values, where left out. */
@@ -929,6 +993,55 @@ export interface components {
              */
             recovery: number;
             spread?: null | components["schemas"]["Spread"];
+        };
+        /** @description A way to find circuits. */
+        FindBy: {
+            /** @description Edges are cut one after the other where that changes the metric by less than a threshold; a circuit for each of these. */
+            acdc: number[];
+        } | {
+            /** @description The edges with the best scores. */
+            edges: {
+                /** @description Where the derivatives of the scores are taken. */
+                gradients?: components["schemas"]["GradientsAt"];
+                /** @description In which order edges are taken. */
+                pick?: components["schemas"]["Pick"];
+                /** @description How many. */
+                size: components["schemas"]["CircuitSize"];
+            };
+        } | {
+            /** @description The heads and MLPs with the largest scores, and all edges among them. */
+            nodes: {
+                /** @description Where the derivatives of the scores are taken. */
+                gradients?: components["schemas"]["GradientsAt"];
+                /** @description How many. */
+                size: components["schemas"]["CircuitSize"];
+            };
+        };
+        /** @description A circuit that was found. */
+        FoundCircuit: {
+            /** @description `acdc-0.05`, `edges-40`, `nodes-6`. */
+            name: string;
+            /** @description Its edges, those on no way from the input to the logits left out. Of a search that was stopped: those left. */
+            edges: components["schemas"]["Edge"][];
+            /** @description Its nodes, from the input up. */
+            nodes: components["schemas"]["Node"][];
+            /**
+             * Format: double
+             * @description The metric with the rest replaced, mean over prompts.
+             */
+            value?: number | null;
+            /**
+             * Format: double
+             * @description Its faithfulness; 1 = the whole model, 0 = no edge.
+             */
+            faithfulness?: number | null;
+            spread?: null | components["schemas"]["Spread"];
+            /**
+             * Format: double
+             * @description Of ACDC: its threshold.
+             */
+            threshold?: number | null;
+            begun?: null | components["schemas"]["Begun"];
         };
         /** @description A generation. */
         Generate: {
@@ -1197,6 +1310,15 @@ export interface components {
             /** @description What every edge of the model's graph is worth, estimated by derivatives. */
             edge_attribution: components["schemas"]["EdgeAttribution"];
         } | {
+            /** @description Circuits are found that do what the model does. */
+            circuit_search: components["schemas"]["CircuitSearch"];
+        } | {
+            /** @description How faithful circuits of every size are, by score and at random. */
+            circuit_curve: components["schemas"]["CircuitCurve"];
+        } | {
+            /** @description Whether circuits are faithful, complete and minimal. */
+            circuit_judgement: components["schemas"]["CircuitJudgement"];
+        } | {
             /** @description Named hooks are edited. */
             edit: components["schemas"]["EditRun"];
         } | {
@@ -1395,6 +1517,13 @@ export interface components {
         Named: {
             id: string;
         };
+        /** @description A circuit with a name. */
+        NamedCircuit: {
+            /** @description What it is called in tables. */
+            name: string;
+            /** @description Its edges. */
+            edges: components["schemas"]["Edge"][];
+        };
         /**
          * @description A node of a model's graph: input, head a8.h11, MLP m8, logits.
          * @example input
@@ -1497,6 +1626,11 @@ export interface components {
          * @enum {string}
          */
         Phase: "queued" | "running" | "done" | "failed" | "cancelled";
+        /**
+         * @description In which order scored edges are taken.
+         * @enum {string}
+         */
+        Pick: "strongest" | "helpful" | "grow";
         /** @description Token positions of a prompt, counted from 0 (BOS included where there is one). */
         Positions: "all" | "last" | {
             /** @description This position and every later one. */
@@ -1646,6 +1780,11 @@ export interface components {
                 from?: null | components["schemas"]["Text"];
             };
         } | "uniform" | "zero_pattern" | "identity" | "random" | "previous";
+        /**
+         * @description What edges outside a circuit carry.
+         * @enum {string}
+         */
+        Rest: "resample" | "mean" | "zero";
         /** @description Everything a method found. */
         Results: {
             /** @description The prompts in tokens, with the numbers of their unedited runs. */
@@ -1662,6 +1801,8 @@ export interface components {
             /** @description Heads that feed the keys of induction heads, the one that matters most first. */
             feedings?: components["schemas"]["Feeding"][];
             remeasured?: null | components["schemas"]["Remeasured"];
+            /** @description Circuits that were found. */
+            circuits?: components["schemas"]["FoundCircuit"][];
             /** @description What was done, where, and against which baseline, in words; and what a reader must know. */
             notes: string[];
             /** @description Edited runs finished. */

@@ -47,6 +47,15 @@ fn a_part_that_does_not_exist_is_refused_with_the_limit() {
         refused(&["path-patch", CLEAN, "-c", CORRUPT, "--from", from, "--to", to], words);
     };
     path("9.0", "logits", &["a9.h0 does not exist", "layers 0 to 1"]);
+    let find = ["circuit", "find", CLEAN, "-c", CORRUPT, "-t", " Mary", "-f", " John"];
+    let circuit = |more: &[&'static str], words: &[&str]| refused(&[&find[..], more].concat(), words);
+    circuit(&["--by", "acdc"], &["--threshold 0.1"]);
+    circuit(&["--threshold", "0.1"], &["--by acdc"]);
+    circuit(&["--by", "acdc", "--threshold", "0"], &["a threshold is 0", "above 0"]);
+    circuit(&["--size", "0"], &["a size is 0"]);
+    circuit(&["--by", "acdc", "--threshold", "0.1", "--resume", "none.json"], &["cannot read `none.json`"]);
+    let judge = ["circuit", "judge", CLEAN, "-c", CORRUPT, "-t", " Mary", "-f", " John"];
+    refused(&judge, &["no circuit", "--circuit FILE", "--found RECORD"]);
     path("heads", "1.0", &["`1.0` is no input", "L8H6.q"]);
     path("heads", "a7.h0<q>", &["a7.h0 does not exist"]);
     path("1.0", "0.1.q", &["a receiver above a sender is missing"]);

@@ -2,6 +2,8 @@
 
 use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
+use microtome::circuit::search::{CircuitSearch, CircuitSize, FindBy};
+use microtome::circuit::{Pick, Rest};
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::attribution_patching::{AttributionPatching, Correction};
 use microtome::method::change::Replacement;
@@ -156,6 +158,54 @@ fn an_attribution_patch_prints_the_record_the_library_gives_and_says_how_well_it
     let text = bench.run(&args);
     let spearman = format!("Spearman rank correlation {:.3}", remeasured.spearman.unwrap());
     assert!(text.contains(&spearman) && text.contains("estimate"), "{text}");
+}
+
+#[test]
+fn circuits_are_found_saved_measured_and_judged() {
+    let bench = Bench::new();
+    let pair = ["-c", CORRUPT, "-t", " Mary", "-f", " John", "--metric", "logit_diff"];
+    let by =
+        ["--by", "acdc,edges", "--threshold", "0.01", "--size", "9,30", "--pick", "grow", "--steps", "2"];
+    let files = ["--save", "circuits", "--record", "found.json"];
+    let found = bench.run_record(&[&["circuit", "find", CLEAN], &pair[..], &by[..], &files[..]].concat());
+    let gradients = GradientsAt::Inputs(2);
+    let by = vec![
+        FindBy::Acdc(vec![0.01]),
+        FindBy::Edges { gradients, pick: Pick::Grow, size: CircuitSize::Count(vec![9, 30]) },
+    ];
+    let search = CircuitSearch { by, rest: Rest::Resample, begun: vec![] };
+    let mut asked = experiment(Method::CircuitSearch(search), Processing::Folded);
+    asked.prompts[0].corrupt = Some(Text::Text(CORRUPT.to_owned()));
+    asked.metrics = found.experiment.metrics.clone();
+    let expected = asked.run_quietly(&bench.model(Processing::Folded)).unwrap();
+    assert_eq!(found.experiment, expected.experiment);
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    assert_eq!(found.results.circuits, expected.results.circuits);
+
+    // Every circuit has its file, which judges read back.
+    let mut args = vec!["circuit", "judge", CLEAN];
+    args.extend(pair);
+    let saved: Vec<String> =
+        found.results.circuits.iter().map(|circuit| format!("circuits/{}.json", circuit.name)).collect();
+    let used: Vec<&String> = saved
+        .iter()
+        .zip(&found.results.circuits)
+        .filter(|(_, c)| !c.edges.is_empty())
+        .map(|(f, _)| f)
+        .collect();
+    used.iter().for_each(|file| args.extend(["--circuit", file]));
+    let judged = bench.run_record(&args);
+    let f = values(&judged, "faithfulness", Quantity::Value);
+    let mut kept = found.results.circuits.iter().filter(|circuit| !circuit.edges.is_empty());
+    for (circuit, judged) in kept.by_ref().zip(f.chunks(3)) {
+        assert!((circuit.faithfulness.unwrap() - judged[0]).abs() < 1e-6, "{}", circuit.name);
+    }
+    assert!(!used.is_empty());
+
+    let asked = ["--shares", "0.1,1", "--random", "2", "--steps", "0"];
+    let curve = bench.run_record(&[&["circuit", "curve", CLEAN], &pair[..], &asked[..]].concat());
+    let f = values(&curve, "faithfulness", Quantity::Value);
+    assert_eq!((f.len(), f[1], f[3]), (4, 1.0, 1.0));
 }
 
 #[test]

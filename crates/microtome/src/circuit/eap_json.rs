@@ -4,7 +4,7 @@
 //! `score` and `in_graph`. Every node and edge of the model's graph is written; what is not there when a file is read has no score and
 //! is not in the circuit. Hanna, Pezzelle and Belinkov 2024 (`Graph.to_json`); Mueller et al. 2025.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use microtome_model::Config;
 use serde::{Deserialize, Serialize};
@@ -50,24 +50,38 @@ struct FileNode {
 
 #[derive(Serialize, Deserialize)]
 struct FileEdge {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
     in_graph: bool,
 }
 
 /// The file of these scores, in which `circuit` is in the graph.
 pub fn eap_json(scores: &EdgeScores, circuit: &Circuit, config: &Config) -> String {
-    let graph = scores.graph;
+    let edges = scores.edges.iter().map(|&(edge, score)| (edge, Some(score)));
+    file(circuit, config, edges, &scores.node_scores())
+}
+
+/// The file of a circuit without scores.
+pub fn circuit_json(circuit: &Circuit, config: &Config) -> String {
+    let edges = circuit.graph.edges().into_iter().map(|edge| (edge, None));
+    file(circuit, config, edges, &HashMap::new())
+}
+
+fn file(
+    circuit: &Circuit,
+    config: &Config,
+    edges: impl Iterator<Item = (Edge, Option<f64>)>,
+    of_nodes: &HashMap<Node, f64>,
+) -> String {
+    let graph = circuit.graph;
     let inside = circuit.nodes();
-    let of_nodes = scores.node_scores();
     let nodes = graph.nodes().into_iter().map(|node| {
         let ends = matches!(node, Node::Input | Node::Logits);
         let in_graph = ends || inside.contains(&node);
         (node.to_string(), FileNode { in_graph, score: of_nodes.get(&node).copied() })
     });
-    let edges = scores.edges.iter().map(|&(edge, score)| {
-        (edge.to_string(), FileEdge { score: Some(score), in_graph: circuit.edges.contains(&edge) })
-    });
+    let edges = edges
+        .map(|(edge, score)| (edge.to_string(), FileEdge { score, in_graph: circuit.edges.contains(&edge) }));
     let file = File {
         cfg: Sizes {
             n_layers: graph.n_layers,

@@ -31,7 +31,7 @@ use crate::method::gradient::{Of, check_steps, metric_gradients, midpoint, moved
 use crate::method::patch::Direction;
 use crate::method::sweep;
 use crate::metric::MetricId;
-use crate::record::{Axis, Basis, Quantity, Results, Table};
+use crate::record::{Axis, Basis, PromptReport, Quantity, Results, Table};
 use crate::stats::over_prompts;
 use crate::text_model::{TextModel, Tokens};
 
@@ -84,10 +84,40 @@ impl EdgeAttribution {
         model: &TextModel,
         watch: &mut Watch,
     ) -> Result<Results> {
+        let metric = one_metric(experiment, "edge attribution")?;
+        let found = self.estimate(experiment, model, metric, watch)?;
+        let passes = self.gradients.passes(model.config());
+        let (n_cases, finished) = (experiment.prompts.len(), found.by_prompt.len());
+        let Estimated { graph, edges, by_prompt, base_values, prompts } = found;
+        let base = base_values.iter().sum::<f64>() / finished as f64;
+        let table = self.table(&graph, &edges, metric, &by_prompt, base, experiment.seed);
+        let mut notes = vec![self.done(metric)];
+        notes.push(format!("{}: {}", metric.name(), metric.describe()));
+        notes.extend(sweep::prompts_note(finished, experiment));
+        Ok(Results {
+            prompts,
+            tables: vec![table],
+            notes,
+            runs: finished * passes,
+            runs_wanted: n_cases * passes,
+            ..Default::default()
+        })
+    }
+
+    /// Estimates every edge for every prompt, as far as `watch` lets it.
+    ///
+    /// # Errors
+    /// Anything asked for that does not exist or fit; [`Error::StoppedEarly`] where no prompt was finished.
+    pub(crate) fn estimate(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        metric: MetricId,
+        watch: &mut Watch,
+    ) -> Result<Estimated> {
         if let GradientsAt::Inputs(steps) | GradientsAt::Activations(steps) = self.gradients {
             check_steps(steps)?;
         }
-        let metric = one_metric(experiment, "edge attribution")?;
         let meter = Meter { metrics: vec![metric], read_at: experiment.read_at };
         let cases = experiment.cases(model)?;
         let corrupts: Vec<_> = cases
@@ -98,8 +128,7 @@ impl EdgeAttribution {
         let graph = Graph::of(model.config());
         let edges = graph.edges();
         let passes = self.gradients.passes(model.config());
-        let (mut by_prompt, mut prompts) = (Vec::new(), Vec::new());
-        let mut base_values = Vec::new();
+        let mut found = Estimated { graph, edges, by_prompt: vec![], base_values: vec![], prompts: vec![] };
         (watch.progress)(0, cases.len() * passes);
         'prompts: for (i, (case, corrupt)) in cases.iter().zip(&corrupts).enumerate() {
             let (base, other) = self.direction.base_and_other(&case.clean, corrupt);
@@ -114,36 +143,20 @@ impl EdgeAttribution {
                 scoring.pass(self.gradients, pass, &mut scores)?;
                 (watch.progress)(i * passes + pass + 1, cases.len() * passes);
             }
-            let of_edges: Vec<f64> = edges.iter().map(|edge| scores[cell(&graph, *edge)]).collect();
+            let of_edges: Vec<f64> = found.edges.iter().map(|edge| scores[cell(&graph, *edge)]).collect();
             if of_edges.iter().any(|score| !score.is_finite()) {
                 return Err(Error::NotFinite { what: "the derivative of a run".to_owned() });
             }
-            by_prompt.push(of_edges);
-            base_values.push(contrast.base_reading.values[0]);
+            found.by_prompt.push(of_edges);
+            found.base_values.push(contrast.base_reading.values[0]);
             let (clean, corrupted) = match self.direction {
                 Direction::Denoise => (&contrast.other_reading, &contrast.base_reading),
                 Direction::Noise => (&contrast.base_reading, &contrast.other_reading),
             };
             let runs = [("clean", Some(clean)), ("corrupt", Some(corrupted))];
-            prompts.push(sweep::report(model, case, Some(corrupt.clone()), &[metric], &runs));
+            found.prompts.push(sweep::report(model, case, Some(corrupt.clone()), &[metric], &runs));
         }
-        let finished = by_prompt.len();
-        if finished == 0 {
-            return Err(Error::StoppedEarly);
-        }
-        let base = base_values.iter().sum::<f64>() / finished as f64;
-        let table = self.table(&graph, &edges, metric, &by_prompt, base, experiment.seed);
-        let mut notes = vec![self.done(metric)];
-        notes.push(format!("{}: {}", metric.name(), metric.describe()));
-        notes.extend(sweep::prompts_note(finished, experiment));
-        Ok(Results {
-            prompts,
-            tables: vec![table],
-            notes,
-            runs: finished * passes,
-            runs_wanted: cases.len() * passes,
-            ..Default::default()
-        })
+        if found.by_prompt.is_empty() { Err(Error::StoppedEarly) } else { Ok(found) }
     }
 
     fn table(
@@ -208,6 +221,19 @@ impl EdgeAttribution {
             metric.name()
         )
     }
+}
+
+/// Estimates of every edge, change by change as the direction has it.
+pub(crate) struct Estimated {
+    pub graph: Graph,
+    /// The graph's edges, in its order.
+    pub edges: Vec<Edge>,
+    /// By prompt finished, by edge.
+    pub by_prompt: Vec<Vec<f64>>,
+    /// By prompt finished: the metric of the run that is changed.
+    pub base_values: Vec<f64>,
+    /// The prompts finished.
+    pub prompts: Vec<PromptReport>,
 }
 
 /// The place of an edge of the graph in a matrix of senders and receivers.

@@ -3,16 +3,27 @@
 //! Names are those of the EAP and MIB files: nodes `input`, `a5.h1`, `m3`, `logits`; an edge `a5.h1->a8.h6<v>` goes from
 //! what writes to the residual stream to what reads it, a head at its query, key or value input.
 
+mod acdc;
+mod circuit_tables;
+pub mod compare;
+pub mod curve;
 pub mod eap_json;
 pub mod edge_attribution;
+pub(crate) mod evaluate;
+mod faithfulness;
 pub mod graph;
 pub mod induction;
+pub mod judge;
 pub mod path_patch;
 pub mod planted;
+mod rank;
 pub mod receiver;
 pub mod scores;
+pub mod search;
 pub mod wiring;
 
+pub use evaluate::Rest;
 pub use graph::{Circuit, Edge, Graph, Node, Port};
+pub use rank::Pick;
 pub use receiver::Receiver;
 pub use scores::EdgeScores;

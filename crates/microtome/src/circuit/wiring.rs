@@ -50,29 +50,54 @@ pub(crate) fn edits_without(
     config: &Config,
     others: &Arc<SenderOutputs>,
 ) -> Result<Vec<Edit>> {
-    // Hook, senders below it, shares `[unit, sender]`.
-    let mut inputs: Vec<(Hook, usize, Vec<f32>)> = Vec::new();
-    let mut place_of: HashMap<Hook, usize> = HashMap::new();
-    for &edge in cut {
-        let bad = || Error::BadEdge { text: edge.to_string() };
-        let hook = edge.hook(config.n_layers);
-        let below = senders_below(hook, config).ok_or_else(bad)?;
-        let sender = graph.sender_index(edge.from).ok_or_else(bad)?;
-        let (units, unit) = match (edge.port, edge.to) {
-            (Port::Whole, _) => (1, 0),
-            (_, Node::Head { head, .. }) => (config.n_heads, head),
-            _ => return Err(bad()),
+    Ok(Cut::new(cut, graph, config)?.edits(others))
+}
+
+/// Edges that are cut, as shares of what their receivers read; where the other values come from is not said yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Cut(Vec<(Hook, Tensor)>);
+
+impl Cut {
+    /// These edges, which the model has.
+    pub fn new(cut: &[Edge], graph: &Graph, config: &Config) -> Result<Cut> {
+        // Hook, senders below it, shares `[unit, sender]`.
+        let mut inputs: Vec<(Hook, usize, Vec<f32>)> = Vec::new();
+        let mut place_of: HashMap<Hook, usize> = HashMap::new();
+        for &edge in cut {
+            let bad = || Error::BadEdge { text: edge.to_string() };
+            let hook = edge.hook(config.n_layers);
+            let below = senders_below(hook, config).ok_or_else(bad)?;
+            let sender = graph.sender_index(edge.from).ok_or_else(bad)?;
+            let (units, unit) = match (edge.port, edge.to) {
+                (Port::Whole, _) => (1, 0),
+                (_, Node::Head { head, .. }) => (config.n_heads, head),
+                _ => return Err(bad()),
+            };
+            let place = *place_of.entry(hook).or_insert_with(|| {
+                inputs.push((hook, below, vec![0.0; units * below]));
+                inputs.len() - 1
+            });
+            inputs[place].2[unit * below + sender] = 1.0;
+        }
+        let shares = |(hook, below, shares): (Hook, usize, Vec<f32>)| -> Result<(Hook, Tensor)> {
+            let units = shares.len() / below;
+            Ok((hook, Tensor::from_vec(shares, (units, below), &Device::Cpu)?))
         };
-        let place = *place_of.entry(hook).or_insert_with(|| {
-            inputs.push((hook, below, vec![0.0; units * below]));
-            inputs.len() - 1
-        });
-        inputs[place].2[unit * below + sender] = 1.0;
+        Ok(Cut(inputs.into_iter().map(shares).collect::<Result<_>>()?))
     }
-    let edit = |(hook, below, shares): (Hook, usize, Vec<f32>)| -> Result<Edit> {
-        let units = shares.len() / below;
-        let shares = Tensor::from_vec(shares, (units, below), &Device::Cpu)?;
-        Ok(Edit::new(hook, Change::Rewire(Rewire { shares, from: others.clone() })))
-    };
-    inputs.into_iter().map(edit).collect()
+
+    /// Everything outside a circuit of this graph.
+    pub fn outside(circuit: &Circuit, edges: &[Edge], config: &Config) -> Result<Cut> {
+        let cut: Vec<Edge> = edges.iter().filter(|edge| !circuit.edges.contains(edge)).copied().collect();
+        Cut::new(&cut, &circuit.graph, config)
+    }
+
+    /// The edits of a lane in which they carry what `others` has of their senders.
+    pub fn edits(&self, others: &Arc<SenderOutputs>) -> Vec<Edit> {
+        let edit = |(hook, shares): &(Hook, Tensor)| {
+            let rewire = Rewire { shares: shares.clone(), from: others.clone() };
+            Edit::new(*hook, Change::Rewire(rewire))
+        };
+        self.0.iter().map(edit).collect()
+    }
 }

@@ -256,14 +256,14 @@ impl Cell for Linear {
 }
 
 /// A recovery of means.
-struct Ratio {
-    values: Vec<f64>,
-    corrupt: Vec<f64>,
-    clean: Vec<f64>,
+pub(crate) struct Ratio {
+    pub values: Vec<f64>,
+    pub corrupt: Vec<f64>,
+    pub clean: Vec<f64>,
 }
 
 /// Where clean and corrupt differ by no more than this, there is nothing to recover.
-const NOTHING_TO_RECOVER: f64 = 1e-10;
+pub(crate) const NOTHING_TO_RECOVER: f64 = 1e-10;
 
 impl Cell for Ratio {
     fn over(&self, prompts: &mut dyn Iterator<Item = usize>) -> Option<f64> {

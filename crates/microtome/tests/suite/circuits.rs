@@ -112,7 +112,7 @@ fn golden_path_patches_both_ways_with_mlps_frozen_and_recomputed() {
 }
 
 /// The prompt's ids.
-fn ids(text: &Text) -> Vec<u32> {
+pub fn ids(text: &Text) -> Vec<u32> {
     match text {
         Text::Ids(ids) => ids.clone(),
         Text::Text(_) => unreachable!("these prompts are ids"),
@@ -120,7 +120,7 @@ fn ids(text: &Text) -> Vec<u32> {
 }
 
 /// The logit difference of a circuit run on a prompt.
-fn logit_diff(model: &TextModel, prompt: &Prompt, circuit: &Circuit, others: &Arc<SenderOutputs>) -> f64 {
+pub fn logit_diff(model: &TextModel, prompt: &Prompt, circuit: &Circuit, others: &Arc<SenderOutputs>) -> f64 {
     logit_diff_of(model, prompt, circuit_edits(circuit, model.config(), others).unwrap())
 }
 
@@ -136,7 +136,7 @@ fn logit_diff_of(model: &TextModel, prompt: &Prompt, edits: Vec<Edit>) -> f64 {
     of(&prompt.answers) - of(&prompt.wrong_answers)
 }
 
-fn corrupt_outputs(model: &TextModel, prompt: &Prompt) -> Arc<SenderOutputs> {
+pub fn corrupt_outputs(model: &TextModel, prompt: &Prompt) -> Arc<SenderOutputs> {
     Arc::new(sender_outputs(model, &ids(prompt.corrupt.as_ref().unwrap())).unwrap())
 }
 

@@ -113,7 +113,7 @@ fn a_run_with_every_edge_cut_is_the_other_run_and_with_none_its_own() {
         // Nothing written at all leaves the biases of attention, and whatever was read.
         let nothing = own.zeros_like().unwrap();
         assert!(distance(nothing.values(), own.values()) > 0.1);
-        let half = SenderOutputs::mean(&[nothing, own.clone()]).unwrap();
+        let half = nothing.towards(&own, 0.5).unwrap();
         assert!(distance(&(half.values() * 2.0).unwrap(), own.values()) < 1e-12);
     }
 }

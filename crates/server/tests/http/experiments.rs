@@ -59,6 +59,14 @@ fn every_method_gives_over_http_what_the_library_gives() {
         question(
             json!({"path_patch": {"from": {"together": ["a0.h1", "m0"]}, "to": {"together": ["a2.h1<k>", "m3"]}}}),
         ),
+        question(json!({"circuit_search": {"by": [{"edges": {"gradients": {"inputs": 2}, "pick": "grow",
+            "size": {"count": [20, 60]}}}, {"nodes": {"size": {"faithful": 0.5}}}], "rest": "zero"}})),
+        question(json!({"circuit_search": {"by": [{"acdc": [0.5]}]}})),
+        question(json!({"circuit_curve": {"shares": [0.05, 0.5, 1.0], "random": 2, "pick": "helpful"}})),
+        question(
+            json!({"circuit_judgement": {"circuits": [{"name": "two steps", "edges": ["input->a2.h1<v>",
+            "a2.h1->m3", "m3->logits"]}], "rests": ["zero", "resample"], "random": 2, "subsets": 1}}),
+        ),
         question(json!({"edit": {"edits": [{"hook": "blocks.2.attn.hook_z", "change": {"scale": 0.5}}]}})),
         question(json!({"logit_lens": {"cut": ["L2H1"], "with": "uniform"}})),
         plain(
