@@ -30,6 +30,7 @@ mod pairs;
 mod patch;
 mod path_patch;
 mod progress;
+mod recall;
 mod replay;
 mod run;
 mod serve;
@@ -90,6 +91,7 @@ enum Command {
     Head(head::Args),
     Composition(composition::Args),
     Induction(induction::Args),
+    Recall(recall::Args),
     Activations(activations::Args),
     Run(run::Args),
     Replay(replay::Args),
@@ -159,6 +161,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Head(args) => head::run(&args),
         Command::Composition(args) => composition::run(&args),
         Command::Induction(args) => induction::run(&args),
+        Command::Recall(args) => recall::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use microtome::circuit::factual_recall::Extraction;
 use microtome::circuit::induction::Feeding;
 use microtome::circuit::search::FoundCircuit;
 use microtome::method::generate::Comparison;
@@ -218,6 +219,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(remeasured) = &record.results.remeasured {
         remeasured_text(&mut out, remeasured, args);
     }
+    extractions_text(&mut out, &record.results.extractions, args);
     circuits_text(&mut out, record, args);
     let _ = writeln!(out);
     // With tables, what was done; what metrics mean `microtome metrics` says, and the record too.
@@ -226,7 +228,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         Method::Edit(edit) => 1 + edit.edits.len(),
         Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) => 2,
         Method::CircuitSearch(search) => 1 + search.by.len(),
-        Method::CircuitCurve(_) => 2,
+        Method::CircuitCurve(_) | Method::FactualRecall(_) => 2,
         Method::HeadScores(_)
         | Method::CircuitJudgement(_)
         | Method::HeadCircuit(_)
@@ -336,6 +338,22 @@ fn remeasured_text(out: &mut String, remeasured: &Remeasured, args: &OutputArgs)
             "over {}: Pearson correlation {pearson}, Spearman rank correlation {spearman}",
             count(cells.len(), "cell")
         );
+    }
+}
+
+/// Heads that bring a fact to the last position.
+fn extractions_text(out: &mut String, extractions: &[Extraction], args: &OutputArgs) {
+    if extractions.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{:28} {:>8} {:>21}", "brings it to the end", "lost", "looks at the subject");
+    for Extraction { head, lost, spread, attention } in extractions.iter().take(args.list) {
+        let interval = match spread {
+            Some(s) => format!("  95% {} to {}", number(s.low), number(s.high)),
+            None => String::new(),
+        };
+        let [lost, attention] = [lost, attention].map(|x| number(*x));
+        let _ = writeln!(out, "  {:26} {lost:>8} {attention:>21}{interval}", head.to_string());
     }
 }
 

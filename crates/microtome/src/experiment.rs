@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::circuit::curve::CircuitCurve;
 use crate::circuit::edge_attribution::EdgeAttribution;
+use crate::circuit::factual_recall::FactualRecall;
 use crate::circuit::induction::InductionCircuit;
 use crate::circuit::judge::CircuitJudgement;
 use crate::circuit::path_patch::PathPatch;
@@ -131,6 +132,8 @@ pub enum Method {
     Composition(Composition),
     /// Which heads feed the keys of the induction heads, on random tokens that come twice.
     InductionCircuit(InductionCircuit),
+    /// Where along the layers a fact's subject is enriched, and which heads bring it to the last position.
+    FactualRecall(FactualRecall),
 }
 
 impl Method {
@@ -157,6 +160,7 @@ impl Method {
             Method::HeadCircuit(_) => "head_circuit",
             Method::Composition(_) => "composition",
             Method::InductionCircuit(_) => "induction_circuit",
+            Method::FactualRecall(_) => "factual_recall",
         }
     }
 
@@ -173,6 +177,7 @@ impl Method {
             Method::CircuitCurve(curve) => curve.count(config),
             Method::CircuitJudgement(judgement) => judgement.count(),
             Method::InductionCircuit(circuit) => circuit.count(config),
+            Method::FactualRecall(recall) => recall.count(config),
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
         }
@@ -258,6 +263,7 @@ impl Experiment {
                 | Method::HeadCircuit(_)
                 | Method::Composition(_)
                 | Method::InductionCircuit(_)
+                | Method::FactualRecall(_)
         );
         if self.prompts.is_empty() && !needs_none {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
@@ -291,6 +297,7 @@ impl Experiment {
             Method::HeadCircuit(circuit) => circuit.run(self, model, watch),
             Method::Composition(composition) => composition.run(self, model, watch),
             Method::InductionCircuit(circuit) => circuit.run(self, model, watch),
+            Method::FactualRecall(recall) => recall.run(self, model, watch),
         }
     }
 
@@ -359,6 +366,7 @@ impl Experiment {
             Method::Generate(_) => vec![],
             Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
+            Method::FactualRecall(_) => return Ok(FactualRecall::metrics(self)),
             Method::InductionCircuit(_) => InductionCircuit::METRICS.to_vec(),
             Method::Importance(importance) => vec![importance.by.metric()],
             Method::LogitLens(lens) => return lens.metrics(self),

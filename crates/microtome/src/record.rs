@@ -5,6 +5,7 @@ use std::time::Duration;
 use microtome_model::{Config, Device, Precision, Processing, device_name};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::factual_recall::Extraction;
 use crate::circuit::induction::Feeding;
 use crate::circuit::search::FoundCircuit;
 use crate::experiment::{Experiment, Method};
@@ -91,6 +92,9 @@ pub struct Results {
     /// Estimates that were measured too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remeasured: Option<Remeasured>,
+    /// Heads that bring a fact to the last position, the one with which most is lost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extractions: Vec<Extraction>,
     /// Circuits that were found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub circuits: Vec<FoundCircuit>,

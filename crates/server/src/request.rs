@@ -187,6 +187,10 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::Composition(_) => vec![],
+        Method::FactualRecall(recall) => {
+            at_most("prompts", recall.count.unwrap_or(0), MOST_PROMPTS)?;
+            vec![]
+        }
         Method::InductionCircuit(circuit) => {
             at_most("sequences", circuit.sequences.unwrap_or(0), MOST_SEQUENCES)?;
             vec![]

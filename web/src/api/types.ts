@@ -961,6 +961,29 @@ export interface components {
              */
             seed?: number;
         };
+        /** @description A head that brings the answer to the last position. */
+        Extraction: {
+            /** @description The head. */
+            head: components["schemas"]["Component"];
+            /**
+             * Format: double
+             * @description What is lost with its corrupt output at the last position: a share of the metric's distance from the corrupt run.
+             */
+            lost: number;
+            spread?: null | components["schemas"]["Spread"];
+            /**
+             * Format: double
+             * @description How much of its attention from the last position goes to the subject.
+             */
+            attention: number;
+        };
+        /** @description A look at how facts are recalled. */
+        FactualRecall: {
+            /** @description Without prompts: how many are made, 16 where left out. */
+            count?: number | null;
+            /** @description Layers around each one whose MLPs, or attention, are patched with it; 1, itself alone, where left out. */
+            window?: number | null;
+        };
         /** @description Text whose features are asked for. */
         FeaturesRequest: {
             text: string;
@@ -1348,6 +1371,9 @@ export interface components {
         } | {
             /** @description Which heads feed the keys of the induction heads, on random tokens that come twice. */
             induction_circuit: components["schemas"]["InductionCircuit"];
+        } | {
+            /** @description Where along the layers a fact's subject is enriched, and which heads bring it to the last position. */
+            factual_recall: components["schemas"]["FactualRecall"];
         };
         /**
          * @description A metric.
@@ -1801,6 +1827,8 @@ export interface components {
             /** @description Heads that feed the keys of induction heads, the one that matters most first. */
             feedings?: components["schemas"]["Feeding"][];
             remeasured?: null | components["schemas"]["Remeasured"];
+            /** @description Heads that bring a fact to the last position, the one with which most is lost first. */
+            extractions?: components["schemas"]["Extraction"][];
             /** @description Circuits that were found. */
             circuits?: components["schemas"]["FoundCircuit"][];
             /** @description What was done, where, and against which baseline, in words; and what a reader must know. */

@@ -23,7 +23,7 @@ use super::rank::{of_first, shuffled};
 use super::search::{ends, reports};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Watch};
-use crate::method::gradient::one_metric;
+use crate::method::gradient::single_metric;
 use crate::method::sweep;
 use crate::metric::MetricId;
 use crate::record::{Axis, Basis, Quantity, Results, Table};
@@ -99,7 +99,7 @@ impl CircuitJudgement {
         watch: &mut Watch,
     ) -> Result<Results> {
         self.check()?;
-        let metric = one_metric(experiment, "a judgement of circuits")?;
+        let metric = single_metric(experiment, "a judgement of circuits")?;
         let first = Bench::new(experiment, model, metric, self.rests()[0], watch.memory_budget)?;
         let graph = first.graph;
         let circuits: Vec<Circuit> = self

@@ -10,6 +10,7 @@ pub mod curve;
 pub mod eap_json;
 pub mod edge_attribution;
 pub(crate) mod evaluate;
+pub mod factual_recall;
 mod faithfulness;
 pub mod graph;
 pub mod induction;

@@ -23,7 +23,7 @@ use super::rank::{Pick, among_first, of_first, ranked, ranked_nodes};
 use crate::error::{Error, Result};
 use crate::experiment::{Case, Experiment, Watch};
 use crate::measure::Reading;
-use crate::method::gradient::one_metric;
+use crate::method::gradient::{one_metric, single_metric};
 use crate::method::patch::Direction;
 use crate::method::sweep;
 use crate::metric::MetricId;
@@ -181,7 +181,11 @@ impl CircuitSearch {
         watch: &mut Watch,
     ) -> Result<Results> {
         self.check()?;
-        let metric = one_metric(experiment, "a search for circuits")?;
+        let cuts_alone = self.by.iter().all(|by| matches!(by, FindBy::Acdc(_)));
+        let metric = match cuts_alone {
+            true => single_metric(experiment, "a search for circuits")?,
+            false => one_metric(experiment, "a search for circuits")?,
+        };
         let bench = Bench::new(experiment, model, metric, self.rest, watch.memory_budget)?;
         let n_edges = bench.edges.len();
         let steps = |by: &FindBy| match by {

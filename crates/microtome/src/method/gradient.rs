@@ -77,14 +77,25 @@ pub fn metric_gradients(
 }
 
 /// The one metric whose derivatives an experiment asks for: the one named, or the first that the answers allow.
+///
+/// # Errors
+/// [`Error::FlatMetric`] for one whose derivative is 0 everywhere; as [`single_metric`].
 pub(crate) fn one_metric(experiment: &Experiment, method: &'static str) -> Result<MetricId> {
-    let metric = match experiment.metrics()?[..] {
-        [first, ..] if experiment.metrics.len() <= 1 => first,
-        _ => return Err(Error::Unused { method, what: "more than one metric" }),
-    };
+    let metric = single_metric(experiment, method)?;
     match metric.compares() {
         Compares::Nothing => Ok(metric),
         Compares::Original => Err(Error::FlatMetric { metric: metric.name() }),
+    }
+}
+
+/// The one metric that an experiment is about: the one named, or the first that the answers allow.
+///
+/// # Errors
+/// [`Error::Unused`] where several are named.
+pub(crate) fn single_metric(experiment: &Experiment, method: &'static str) -> Result<MetricId> {
+    match experiment.metrics()?[..] {
+        [first, ..] if experiment.metrics.len() <= 1 => Ok(first),
+        _ => Err(Error::Unused { method, what: "more than one metric" }),
     }
 }
 

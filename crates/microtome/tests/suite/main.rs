@@ -6,6 +6,7 @@ mod attribution_patching;
 mod circuit_search;
 mod circuits;
 mod documents;
+mod factual_recall;
 mod golden;
 mod golden_attention;
 mod golden_data;

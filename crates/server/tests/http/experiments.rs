@@ -88,6 +88,7 @@ fn every_method_gives_over_http_what_the_library_gives() {
             "embedding": "after_mlp0", "size": "layer_norm", "pairs": 5}}}),
         json!({"model": "demo", "prompts": [], "method": {"composition": {"less": "random"}}}),
         json!({"model": "demo", "prompts": [], "method": {"induction_circuit": {"heads": 1, "sequences": 2}}}),
+        json!({"model": "demo", "prompts": [], "method": {"factual_recall": {"count": 3, "window": 2}}}),
     ];
     for experiment in questions {
         let events = server.events(&experiment);
