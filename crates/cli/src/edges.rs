@@ -7,15 +7,14 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use microtome::Method;
 use microtome::circuit::EdgeScores;
-use microtome::circuit::eap_json::eap_json;
 use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
 use microtome::circuit::scores::Keep;
 use microtome::method::patch::Direction;
 
-use crate::answer::{answer_then, check_own_file};
+use crate::answer::answer_then;
 use crate::args::{AskArgs, ModelArgs};
+use crate::circuit_files::CircuitFiles;
 use crate::output;
-use crate::whole_file::write_whole;
 
 /// Estimate what every edge between components is worth (edge attribution patching)
 ///
@@ -25,7 +24,7 @@ use crate::whole_file::write_whole;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microtome edges \"Paris is the capital of\" -c \"Rome is the capital of\" -t \" France\" -f \" Italy\"
-  microtome edges --pairs docs/names.json --steps 5 --eap ioi-edges.json --top 100
+  microtome edges --pairs docs/names.json --steps 5 --eap ioi-edges.json --graph ioi.svg --top 100
   microtome edges -m gpt2 --pairs ioi.json --steps 5 --along activations --csv=edges.csv")]
 pub struct Args {
     /// The clean prompt
@@ -49,15 +48,17 @@ pub struct Args {
     /// Noise: corrupt into clean. Denoise: clean into corrupt
     #[arg(long, value_enum, default_value_t = Way::Noise)]
     direction: Way,
-    /// Write the scores as the JSON that the EAP-IG library and MIB read, the strongest edges in_graph
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    eap: Option<PathBuf>,
-    /// How many of the strongest edges --eap takes into the circuit, pruned to those on a way from input to logits
-    #[arg(long, value_name = "N", default_value_t = 100, requires = "eap", help_heading = "Output")]
-    top: usize,
+    #[command(flatten)]
+    files: CircuitFiles,
+    /// How many of the strongest edges those files take, pruned to those on a way from input to logits [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    top: Option<usize>,
     #[command(flatten)]
     output: output::OutputArgs,
 }
+
+/// Edges of a circuit, where nobody says how many.
+const DEFAULT_TOP: usize = 100;
 
 /// What the steps of integrated gradients go along.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,16 +93,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let method = Method::EdgeAttribution(EdgeAttribution { direction, gradients });
     let experiment = args.ask.experiment(&args.model, prompts, method)?;
-    if let Some(file) = &args.eap {
-        check_own_file("--eap", file, &args.output)?;
-        if args.top == 0 {
-            bail!("--top 0 takes no edge; take at least one");
+    match (args.files.any(), args.top) {
+        (true, Some(0)) => bail!("--top 0 takes no edge; take at least one"),
+        (true, _) => args.files.check(&experiment, &args.output)?,
+        (false, Some(_)) => {
+            bail!(
+                "--top says how large a circuit is written; name a file with --graph, --dot, --eap or --attribution-graph"
+            )
         }
+        (false, None) => {}
     }
     answer_then(&experiment, &args.output, |model, record| {
-        let Some(file) = &args.eap else { return Ok(()) };
+        if !args.files.any() {
+            return Ok(());
+        }
         let scores = EdgeScores::of_record(record)?;
-        let circuit = scores.circuit(args.top, Keep::Paths);
-        write_whole(file, eap_json(&scores, &circuit, model.config()).as_bytes())
+        let circuit = scores.circuit(args.top.unwrap_or(DEFAULT_TOP), Keep::Paths);
+        args.files.write(&scores, &circuit, model, record)
     })
 }

@@ -9,6 +9,7 @@ mod attribute;
 mod attribution_patch;
 mod card;
 mod circuit;
+mod circuit_files;
 mod composition;
 mod device;
 mod edges;

@@ -3,10 +3,15 @@
 //!
 //! `cargo run -p microtome --example plot_gallery -- some/directory`
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use microtome::Basis;
+use microtome::circuit::graph::Mlps;
+use microtome::circuit::scores::Keep;
+use microtome::circuit::{Edge, EdgeScores, Graph, Node};
 use microtome::plot::{
-    AxisLabels, Bar, BarPlot, ColorMode, Heatmap, LinePlot, Point, ScaleKind, ScatterPlot, Series,
+    AxisLabels, Bar, BarPlot, ColorMode, GraphPlot, Heatmap, LinePlot, Point, ScaleKind, ScatterPlot, Series,
     TermOptions, YScale, render_heatmap, svg_to_png,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -29,6 +34,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         save(directory, name, &plot.to_svg())?;
     }
     save(directory, "40_estimates", &scatter_plot().to_svg())?;
+    for (name, plot) in graph_plots() {
+        save(directory, name, &plot.to_svg())?;
+    }
     Ok(())
 }
 
@@ -321,4 +329,52 @@ fn scatter_plot() -> ScatterPlot {
         points: effects(4, 12, 12).into_iter().enumerate().map(point).collect(),
         note: "144 cells; Pearson correlation 0.953, Spearman rank correlation 0.871; dashed: equal.".into(),
     }
+}
+
+/// Circuits of models whose edges are worth something at random, a few components and their edges much more.
+fn graph_plots() -> Vec<(&'static str, GraphPlot)> {
+    let scores = |n_layers: usize, n_heads: usize, mlps: Mlps, seed: u64| {
+        let graph = Graph { n_layers, n_heads, mlps };
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut weight = |node: Node| match node {
+            Node::Input | Node::Logits => 1.0,
+            _ => rng.random_range(0.0f64..1.0).powi(8),
+        };
+        let weights: HashMap<_, f64> = graph.nodes().into_iter().map(|node| (node, weight(node))).collect();
+        let mut rng = StdRng::seed_from_u64(seed + 1);
+        let mut edge = |edge: Edge| {
+            let sign = if rng.random_bool(0.3) { -1.0 } else { 1.0 };
+            let ends = (0.02 + weights[&edge.from]) * (0.02 + weights[&edge.to]);
+            (edge, sign * ends * rng.random_range(0.0f64..1.0).powi(3))
+        };
+        EdgeScores {
+            graph,
+            edges: graph.edges().into_iter().map(&mut edge).collect(),
+            nodes: HashMap::new(),
+            unit: "logits".into(),
+            basis: Basis::Estimate,
+            meaning: "what is lost when the edge carries the corrupt run's value".into(),
+        }
+    };
+    let small = scores(4, 4, Mlps::Present, 1);
+    let large = scores(12, 12, Mlps::Present, 4);
+    let bare = scores(2, 8, Mlps::Absent, 5);
+    let draw = |of: &EdgeScores, count: usize| {
+        let subtitle = "When Mary and John went to the store, Mary gave it to · demo · folded weights";
+        of.graph_plot(&of.circuit(count, Keep::Paths), subtitle)
+    };
+    let mut odd = draw(&small, 12);
+    odd.title = "Some edges and nodes have no score".into();
+    odd.edges[1].score = None;
+    odd.edges[2].score = Some(f64::INFINITY);
+    odd.nodes[1].score = None;
+    odd.nodes[2].label = "<a & b>".into();
+    vec![
+        ("50_graph_few", draw(&small, 8)),
+        ("51_graph_some", draw(&small, 40)),
+        ("52_graph_many", draw(&large, 200)),
+        ("53_graph_attention_only", draw(&bare, 30)),
+        ("54_graph_odd", odd),
+        ("55_graph_whole", draw(&large, 1000)),
+    ]
 }

@@ -154,6 +154,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Several prompts, or none, where a file shows one.
+    #[error("an attribution graph is of one prompt, and the record has {n_prompts}; ask about one pair")]
+    NotOnePrompt {
+        /// How many prompts the record has.
+        n_prompts: usize,
+    },
     /// Text that names no edge of a model's graph.
     #[error(
         "`{text}` is no edge; write one from what writes to what reads it higher up, into a head at <q>, <k> or <v>, for example a5.h1->a8.h6<v> or m3->logits"

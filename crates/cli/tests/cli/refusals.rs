@@ -71,6 +71,27 @@ fn positions_and_layers_that_are_no_numbers_are_refused_with_what_was_expected()
 }
 
 #[test]
+fn files_of_a_circuit_that_cannot_be_are_refused_before_the_run() {
+    let pair = |more: &[&str], words: &[&str]| {
+        refused(&[&["edges", CLEAN, "-c", CORRUPT, "-t", " Mary"], more].concat(), words);
+    };
+    pair(&["--top", "9"], &["--top says how large", "--graph"]);
+    pair(&["--graph", "g.svg", "--top", "0"], &["--top 0", "at least one"]);
+    pair(&["--graph", "g", "--dot", "g"], &["--graph and --dot both write `g`"]);
+    pair(&["--eap", "g.json", "--json=g.json"], &["--json and --eap both write `g.json`"]);
+    pair(&["--dot", "-"], &["--dot writes a file"]);
+    let bench = Bench::new();
+    let pairs = format!(
+        r#"{{"prompts": [{0}, {0}]}}"#,
+        format!(r#"{{"clean": "{CLEAN}", "corrupt": "{CORRUPT}", "answers": [" Mary"]}}"#)
+    );
+    std::fs::write(bench.path("two.json"), pairs).unwrap();
+    let file = bench.path("two.json");
+    let asked = ["edges", "--pairs", file.to_str().unwrap(), "--attribution-graph", "g.json"];
+    refused_in(&bench, &asked, &["of one prompt", "has 2"]);
+}
+
+#[test]
 fn prompts_that_do_not_fit_are_refused() {
     refused(&["measure", "", "--no-bos"], &["the prompt has no tokens"]);
     refused(&["measure"], &["no prompt", "--pairs"]);

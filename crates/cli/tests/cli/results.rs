@@ -209,6 +209,32 @@ fn circuits_are_found_saved_measured_and_judged() {
 }
 
 #[test]
+fn the_circuit_of_the_strongest_edges_is_drawn_and_written_for_other_programs() {
+    let bench = Bench::new();
+    let names = ["graph.svg", "graph.dot", "graph.json"];
+    let [svg, dot, json] = names.map(|name| bench.path(name));
+    let png = bench.path("graph.png");
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let files = [
+        format!("--graph={}", path(&svg)),
+        format!("--dot={}", path(&dot)),
+        format!("--attribution-graph={}", path(&json)),
+    ];
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    bench.run_record(&[&["edges", "-c", CORRUPT, "--top", "9"], &files[..], &ASK[..]].concat());
+    let drawn = bench.read("graph.svg");
+    let edges = drawn.matches("class=\"edge\"").count();
+    assert!((1..=9).contains(&edges), "{edges}");
+    assert!(drawn.contains(&format!("Circuit of {edges} edge")));
+    assert_eq!(bench.read("graph.dot").lines().filter(|line| line.contains("penwidth")).count(), edges);
+    let graph: serde_json::Value = serde_json::from_str(&bench.read("graph.json")).unwrap();
+    let links = graph["links"].as_array().unwrap().len();
+    assert!((1..=edges).contains(&links), "one for each pair of nodes");
+    bench.run_record(&[&["edges", "-c", CORRUPT, "--graph", &path(&png)], &ASK[..]].concat());
+    assert!(std::fs::read(&png).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
 fn a_change_is_the_value_minus_the_clean_value_for_every_replacement() {
     let bench = Bench::new();
     let kinds = ["zero", "mean", "resample", "uniform", "zero-pattern", "identity", "random", "previous"];

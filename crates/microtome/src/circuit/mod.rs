@@ -4,9 +4,11 @@
 //! what writes to the residual stream to what reads it, a head at its query, key or value input.
 
 mod acdc;
+pub mod attribution_graph;
 mod circuit_tables;
 pub mod compare;
 pub mod curve;
+pub mod dot;
 pub mod eap_json;
 pub mod edge_attribution;
 pub(crate) mod evaluate;
@@ -16,6 +18,7 @@ pub mod graph;
 pub mod induction;
 pub mod judge;
 pub mod path_patch;
+mod picture;
 pub mod planted;
 mod rank;
 pub mod receiver;

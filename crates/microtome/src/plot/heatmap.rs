@@ -13,13 +13,14 @@ use self::cells::{draw_cells, draw_dot, draw_hatch, draw_missing, draw_raster, p
 use self::ticks::{TICK_SIZE, Ticks, arrange_columns, draw_col_ticks, draw_row_ticks};
 use super::PlotError;
 use super::axis::thin_every;
+use super::color_bar::{self, BAR_HEIGHT, BAR_WIDTH};
 use super::grid::Grid;
 pub use super::grid::{MAX_COLS, MAX_ROWS};
 use super::label::sans_width;
-use super::number::{NumberFormat, count, short, short_signed};
+use super::number::{NumberFormat, count};
 use super::scale::{ColorScale, MISSING, ScaleKind};
 use super::sheet::{Header, INK, PAD, QUIET, draw_notes, notes, notes_height, quiet};
-use super::svg::{Anchor, Svg, TextStyle, px};
+use super::svg::{Anchor, Svg, TextStyle};
 
 /// A grid of values with everything needed to read it.
 ///
@@ -144,16 +145,6 @@ impl Heatmap {
             n_infinite: given.iter().flatten().filter(|v| v.is_infinite()).count(),
         }
     }
-
-    /// The ends of the colour bar as printed, and 0 where it lies between them.
-    pub(crate) fn scale_texts(&self, scale: &ColorScale) -> (String, Option<&'static str>, String) {
-        let end = |value: f64| match self.scale {
-            ScaleKind::Diverging => short_signed(value),
-            ScaleKind::Sequential => short(value),
-        };
-        let zero = (scale.lo() < 0.0 && scale.hi() > 0.0).then_some("0");
-        (end(scale.lo()), zero, end(scale.hi()))
-    }
 }
 
 impl Oddities {
@@ -173,9 +164,6 @@ impl Oddities {
         out
     }
 }
-
-const BAR_WIDTH: f64 = 220.0;
-const BAR_HEIGHT: f64 = 9.0;
 
 fn draw(heatmap: &Heatmap) -> String {
     let mut grid = Grid::fit(heatmap);
@@ -245,7 +233,7 @@ fn draw(heatmap: &Heatmap) -> String {
             draw_cells(&mut svg, heatmap, &grid, &scale);
         }
     }
-    draw_color_bar(&mut svg, heatmap, &scale, bar_y);
+    color_bar::draw(&mut svg, &scale, &heatmap.unit, (PAD, bar_y));
     let beside = PAD + BAR_WIDTH + 12.0 + if unit_width > 0.0 { unit_width + 22.0 } else { 6.0 };
     let (mut x, mut y) = if extras_beside { (beside, bar_y + 8.5) } else { (PAD, bar_y + BAR_HEIGHT + 36.0) };
     for (cell, text) in &extras {
@@ -282,41 +270,6 @@ fn draw_axis_names(svg: &mut Svg, heatmap: &Heatmap, grid: &Grid, below_grid: f6
     } else {
         svg.text((PAD, below_grid + 15.0), &heatmap.cols.name, name);
     }
-}
-
-/// The colour bar, its ends, its zero and the unit.
-fn draw_color_bar(svg: &mut Svg, heatmap: &Heatmap, scale: &ColorScale, y: f64) {
-    const STOPS: usize = 24;
-    let at = |t: f64| scale.lo() * (1.0 - t) + scale.hi() * t;
-    svg.open("defs", &[]);
-    // Inlined in one page, two pictures may share an id only for the same gradient.
-    let id = match scale.kind() {
-        ScaleKind::Diverging => "microtome-diverging".to_owned(),
-        ScaleKind::Sequential => format!("microtome-sequential-{:.3}", scale.position(0.0)).replace('.', "_"),
-    };
-    svg.open("linearGradient", &[("id", &id)]);
-    for stop in 0..=STOPS {
-        let t = stop as f64 / STOPS as f64;
-        svg.element("stop", &[("offset", &px(t)), ("stop-color", &scale.color(at(t)).hex())]);
-    }
-    svg.close("linearGradient");
-    svg.close("defs");
-    svg.rect((PAD, y), (BAR_WIDTH, BAR_HEIGHT), 3.0, &format!("url(#{id})"));
-
-    let (lo, zero, hi) = heatmap.scale_texts(scale);
-    let text_y = y + BAR_HEIGHT + 14.0;
-    svg.text((PAD, text_y), &lo, quiet(11.0, Anchor::Start));
-    svg.text((PAD + BAR_WIDTH, text_y), &hi, quiet(11.0, Anchor::End));
-    if let Some(zero) = zero {
-        let t = -scale.lo() / 2.0 / (scale.hi() / 2.0 - scale.lo() / 2.0);
-        // A zero close to an end would run into the end's own number.
-        let x = BAR_WIDTH * t;
-        if x > sans_width(&lo, 11.0) + 8.0 && BAR_WIDTH - x > sans_width(&hi, 11.0) + 8.0 {
-            svg.text((PAD + x, text_y), zero, quiet(11.0, Anchor::Middle));
-        }
-    }
-    let unit = TextStyle { fill: QUIET, ..quiet(12.0, Anchor::Start) };
-    svg.text((PAD + BAR_WIDTH + 12.0, y + 8.5), &heatmap.unit, unit);
 }
 
 /// What the legend must say beyond the scale.

@@ -1,4 +1,4 @@
-//! Pictures of results: heatmaps, curves, bars and scatter plots as SVG, PNG or terminal text.
+//! Pictures of results: heatmaps, curves, bars, scatter plots and graphs as SVG, PNG or terminal text.
 //!
 //! Every plot is a plain struct of labels and numbers with a `to_svg`. The SVG is the picture;
 //! [`svg_to_png`] rasterises it with two embedded fonts, so that every machine gives the same
@@ -16,11 +16,13 @@
 pub mod attention_page;
 mod axis;
 pub mod bars;
+mod color_bar;
+pub mod graph;
 mod grid;
 pub mod heatmap;
 mod label;
 pub mod lines;
-mod number;
+pub(crate) mod number;
 pub mod png;
 pub mod scale;
 pub mod scatter;
@@ -31,6 +33,7 @@ pub mod term;
 
 pub use attention_page::AttentionPage;
 pub use bars::{Bar, BarPlot};
+pub use graph::{GraphEdge, GraphNode, GraphPlot, NodeKind};
 pub use heatmap::{AxisLabels, Heatmap};
 pub use lines::{LinePlot, Series, YScale};
 pub use png::svg_to_png;
@@ -54,6 +57,14 @@ pub enum PlotError {
         n_cols: usize,
         /// Number of values given.
         n_values: usize,
+    },
+    /// An edge that does not lead from a node to one in a higher row.
+    #[error("graph `{title}`: edge {index} does not lead from a node to one in a higher row")]
+    EdgeEnds {
+        /// Title of the graph.
+        title: String,
+        /// Which edge, counted from 0.
+        index: usize,
     },
     /// The SVG text could not be read.
     #[error("cannot read the svg: {source}")]

@@ -8,6 +8,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use super::color_bar;
 use super::heatmap::{Cell, Heatmap};
 use super::label::{Label, are_numbered, wrap};
 use super::number::NumberFormat;
@@ -241,7 +242,7 @@ impl<'a> Page<'a> {
 
     fn legend(&self, out: &mut String) {
         out.push('\n');
-        let (lo, _, hi) = self.heatmap.scale_texts(&self.scale);
+        let (lo, _, hi) = color_bar::texts(&self.scale);
         if self.color == ColorMode::None {
             let text = format!("scale {lo} to {hi}, {}", self.heatmap.unit).replace('−', "-");
             self.paragraph(out, &text, "");

@@ -3,6 +3,7 @@
 
 mod attribution;
 mod attribution_patching;
+mod circuit_files;
 mod circuit_search;
 mod circuits;
 mod documents;
