@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { DESK, PHONE, open, place, seriousFindings, state, useBrowser } from "./browser";
 import type { Look } from "./browser";
-import { FACT } from "./prompts";
+import { FACT, NAMES } from "./prompts";
 import { settled } from "./settled";
 
 useBrowser();
@@ -15,6 +15,8 @@ const VIEWS: readonly { view: string; at: string }[] = [
   { view: "patching", at: place("patching", { ...FACT, patch: "L2@1" }) },
   { view: "lens", at: place("lens", { ...FACT, with: FACT.corrupt }) },
   { view: "attention", at: place("attention", { ...FACT, pos: "4" }) },
+  { view: "circuit", at: place("circuit", { ...NAMES, node: "L1H2", pins: "L1H2", group: "first:L1H2" }) },
+  { view: "circuit with an edge", at: place("circuit", { ...NAMES, edge: "a1.h2->a2.h1<v>" }) },
 ];
 
 const LOOKS: readonly (Look & { name: string })[] = [
@@ -75,7 +77,7 @@ test("at 360 px every view is reached by the bar at the bottom and does its work
   await page.locator(".word.first").or(page.getByText("the same text")).first().waitFor();
   expect(await state(page, "cut")).toBe("L1H2");
   for (const [name, ready] of [
-    ["Ablation", ".heatmap canvas"], ["Patching", ".heatmap canvas"], ["Logit lens", ".heatmap canvas"], ["Attention", ".thumb canvas"], ["Surgery", ".headgrid"],
+    ["Ablation", ".heatmap canvas"], ["Patching", ".heatmap canvas"], ["Logit lens", ".heatmap canvas"], ["Attention", ".thumb canvas"], ["Circuit", ".circuitgraph .node"], ["Surgery", ".headgrid"],
   ] as const) {
     await bar.getByRole("link", { name }).tap();
     await page.locator(ready).first().waitFor();

@@ -24,6 +24,7 @@ const ABLATION = place("ablation", { ...FACT, cut: "L0H3,L1H2" });
 const PAIRS = place("ablation", { ...NAMES, sweep: "pairs", cut: "L0H3,L1H2" });
 const PATCHING = place("patching", { ...NAMES, patch: "L3@10", pos: "10" });
 const LENS = place("lens", { ...FACT, with: FACT.corrupt });
+const CIRCUIT = place("circuit", { ...NAMES, edge: "a1.h2->a2.h1<v>" });
 const ATTENTION = place("attention", SAID_TWICE);
 
 const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] = [
@@ -38,6 +39,9 @@ const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] 
   { name: "lens", at: LENS },
   { name: "attention", at: ATTENTION },
   { name: "attention-circuit", at: place("attention", { ...SAID_TWICE, face: "circuit", head: "L1H3" }), theme: "dark", wait: "dl.facts dd" },
+  { name: "circuit", at: CIRCUIT },
+  { name: "circuit-dark", at: CIRCUIT, theme: "dark" },
+  { name: "circuit-360", at: CIRCUIT, ...PHONE },
 ];
 
 test.each(PICTURES)("a picture of $name", async ({ name, at, wait, ...look }) => {

@@ -16,6 +16,7 @@ export type Method = Exclude<Schemas["Method"], { patch: unknown }> | { patch: P
 export type Ablate = Schemas["Ablate"];
 export type Targets = Schemas["Targets"];
 export type Patch = Omit<Schemas["Patch"], "site"> & { site: string };
+export type EdgeAttribution = Schemas["EdgeAttribution"];
 export type PatchLayout = Schemas["By"];
 export type Generate = Schemas["Generate"];
 export type LogitLens = Schemas["LogitLens"];

@@ -33,6 +33,16 @@ test("patching names its layout, never leaving it to a default", () => {
   );
 });
 
+test("edges say along what derivatives are averaged", () => {
+  const prompts = [{ clean: "A b", corrupt: "A c", answers: [" d"], wrong_answers: [" e"] }];
+  const command = (method: Method): string => commandFor(ask(method, { prompts, metrics: ["logit_diff"] }));
+  expect(command({ edge_attribution: { direction: "noise", gradients: { inputs: 5 } } })).toBe(
+    "microtome edges -m demo 'A b' -t ' d' -f ' e' -c 'A c' --steps 5 --metric logit_diff",
+  );
+  expect(command({ edge_attribution: { direction: "denoise", gradients: { activations: 3 } } })).toMatch(/--steps 3 --along activations \\\n  --direction denoise/);
+  expect(command({ edge_attribution: {} })).not.toContain("--steps");
+});
+
 test("generation says how much, how warm and what is cut", () => {
   const generate = { max_new_tokens: 60, temperature: 0.7, cut: ["L1H3", "L2H0"], with: "previous" } as const;
   const prompts = [{ clean: "The cat" }];

@@ -1,7 +1,7 @@
 // An experiment as a command of the `microtome` program. Where every field of it has a flag, the
 // subcommand is used; anything else goes to `microtome run` as it is, so that nothing is ever lost.
 
-import type { Ablate, Answer, AttentionStats, Experiment, Generate, HeadCircuit, LogitLens, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
+import type { Ablate, Answer, AttentionStats, EdgeAttribution, Experiment, Generate, HeadCircuit, LogitLens, Pairs, Patch, Positions, Prompt, Replacement, Text } from "../api/schema";
 import { readableJson } from "./json";
 import { commandLine, quote } from "./shell";
 
@@ -107,6 +107,7 @@ function methodFlags({ method }: Experiment, prompt: Prompt): [string, Flag[]] |
   if ("pairs" in method) return named("pairs", pairsFlags(method.pairs, prompt));
   if ("logit_lens" in method) return named("lens", lensFlags(method.logit_lens, prompt));
   if ("patch" in method) return named("patch", patchFlags(method.patch, prompt));
+  if ("edge_attribution" in method) return named("edges", edgeFlags(method.edge_attribution, prompt));
   if ("attention" in method) {
     const bare = prompt.corrupt == null && (prompt.answers ?? []).length === 0;
     return bare ? named("attention", attentionFlags(method.attention)) : null;
@@ -140,6 +141,14 @@ function targetFlags(targets: Ablate["targets"]): Flag[] {
   if ("together" in targets) return [["--heads", targets.together.join(",")]];
   const layers: Flag[] = targets.neurons.length > 0 ? [["--layers", targets.neurons.join(",")]] : [];
   return [["--sweep", "neurons"], ...layers];
+}
+
+function edgeFlags({ direction, gradients = "base" }: EdgeAttribution, prompt: Prompt): Flag[] | null {
+  if (prompt.corrupt == null) return null;
+  const steps: Flag[] = gradients === "base" ? []
+    : "inputs" in gradients ? [["--steps", String(gradients.inputs)]]
+      : [["--steps", String(gradients.activations)], ["--along", "activations"]];
+  return [["-c", written(prompt.corrupt)], ...steps, ...(direction == null || direction === "noise" ? [] : [["--direction", direction] as Flag])];
 }
 
 function patchFlags({ site, by, direction, at }: Patch, prompt: Prompt): Flag[] | null {

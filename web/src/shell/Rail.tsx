@@ -2,7 +2,7 @@ import { VIEWS, change, encode, model, snapshot, workspace } from "../state";
 import type { View } from "../state";
 
 export const VIEW_NAMES: Readonly<Record<View, string>> = {
-  surgery: "Surgery", ablation: "Ablation", patching: "Patching", lens: "Logit lens", attention: "Attention",
+  surgery: "Surgery", ablation: "Ablation", patching: "Patching", lens: "Logit lens", attention: "Attention", circuit: "Circuit",
 };
 
 /** The views. They are links, so that one may be opened in another tab. */

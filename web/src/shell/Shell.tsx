@@ -2,6 +2,7 @@ import { useEffect } from "preact/hooks";
 import { Empty, ErrorBox } from "../components";
 import { AblationPage } from "../pages/ablation";
 import { AttentionPage } from "../pages/attention";
+import { CircuitPage } from "../pages/circuit";
 import { LensPage } from "../pages/lens";
 import { PatchingPage } from "../pages/patching";
 import { SurgeryPage } from "../pages/surgery";
@@ -13,7 +14,7 @@ import { Rail, VIEW_NAMES } from "./Rail";
 import { TopBar } from "./TopBar";
 
 const PAGES: Readonly<Record<View, () => preact.JSX.Element>> = {
-  surgery: SurgeryPage, ablation: AblationPage, patching: PatchingPage, lens: LensPage, attention: AttentionPage,
+  surgery: SurgeryPage, ablation: AblationPage, patching: PatchingPage, lens: LensPage, attention: AttentionPage, circuit: CircuitPage,
 };
 
 /** The frame around every view. */

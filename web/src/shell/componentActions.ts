@@ -19,6 +19,7 @@ export function actionsFor(name: string, component: Component): Action[] {
         { text: "Cut in Surgery", fields: { view: "surgery", cut: withIt } },
         { text: "Ablate", fields: { view: "ablation", cut: [name] } },
         { text: "Patch", fields: { view: "patching", layout: "head", site: "z", patch: [name] } },
+        { text: "Trace in Circuit", fields: { view: "circuit", node: name, edge: "", pins: [...new Set([...workspace.pins.value, name])] } },
       ];
     case "attention":
       return [
@@ -26,6 +27,11 @@ export function actionsFor(name: string, component: Component): Action[] {
         { text: "Read the stream after it", fields: { view: "lens", layer: component.layer + 1 } },
       ];
     case "mlp":
+      return [
+        { text: "Patch the MLP's output", fields: { view: "patching", layout: "layer_position", site: "mlp_out", patch: [] } },
+        { text: "Trace in Circuit", fields: { view: "circuit", node: name, edge: "", pins: [...new Set([...workspace.pins.value, name])] } },
+        { text: "Read the stream after it", fields: { view: "lens", layer: component.layer + 1 } },
+      ];
     case "neuron":
       return [
         { text: "Patch the MLP's output", fields: { view: "patching", layout: "layer_position", site: "mlp_out", patch: [] } },

@@ -1,6 +1,6 @@
 // What the address says: every field of the workspace, its default, and its place in the query string.
 
-export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention"] as const;
+export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention", "circuit"] as const;
 export type View = (typeof VIEWS)[number];
 
 export const CUTS = ["zero", "mean", "resample", "uniform", "zero_pattern", "random", "previous"] as const;
@@ -68,6 +68,15 @@ export interface Fields {
   compare: "alone" | "corrupt";
   /** Further prompts whose curves the logit lens draws. */
   others: readonly string[];
+  /** How many of the strongest edges Circuit draws, those on a way from the input to the logits. */
+  edges: number;
+  /** The chosen node of the circuit, `L0H1`, or its chosen edge, `a0.h1->a1.h0<q>`. */
+  node: string;
+  edge: string;
+  /** Nodes that stay in the drawing however few edges are taken. */
+  pins: readonly string[];
+  /** Nodes gathered under a name: `movers:L3H2,L2H1`. */
+  groups: readonly string[];
 }
 
 export const DEFAULTS: Readonly<Fields> = {
@@ -77,12 +86,13 @@ export const DEFAULTS: Readonly<Fields> = {
   temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
   weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null,
   rows: "layers", norm: "", compare: "alone", others: [],
+  edges: 40, node: "", edge: "", pins: [], groups: [],
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
-const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head"] as const;
-const LISTS = ["cut", "patch"] as const;
-const NUMBERS = ["temperature", "seed", "length"] as const;
+const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "node", "edge"] as const;
+const LISTS = ["cut", "patch", "pins"] as const;
+const NUMBERS = ["temperature", "seed", "length", "edges"] as const;
 const PLACES = ["pos", "layer"] as const;
 const CHOICES = {
   view: VIEWS, how: CUTS, importance: IMPORTANCES,
@@ -107,6 +117,7 @@ export function encode(fields: Fields): string {
   for (const name of NUMBERS) if (fields[name] !== DEFAULTS[name]) query.set(name, String(fields[name]));
   for (const name of PLACES) if (fields[name] !== null) query.set(name, String(fields[name]));
   for (const other of fields.others) query.append("with", other);
+  for (const group of fields.groups) query.append("group", group);
   return `?${query.toString()}`;
 }
 
@@ -130,6 +141,7 @@ export function decode(search: string): Fields {
     fields[name] = place !== null && Number.isInteger(place) ? place : null;
   }
   fields.others = query.getAll("with");
+  fields.groups = query.getAll("group");
   return fields;
 }
 

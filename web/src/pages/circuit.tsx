@@ -1,0 +1,108 @@
+// Circuit: what every edge between components is worth, the strongest as a graph, and one edge patched exactly.
+
+import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import { runExperiment } from "../api";
+import { Button, Empty, Legend, Panel, Progress, Result, Working, duration, plain } from "../components";
+import { PairStrip } from "../inputs";
+import { useRun } from "../shell/useRun";
+import { asked, chooseExample, examples, useResource, useShown, useTokens, workspace } from "../state";
+import type { Asked } from "../state";
+import { ChosenEdge } from "../views/circuit/ChosenEdge";
+import { ChosenNode } from "../views/circuit/ChosenNode";
+import { CircuitGraph, nodeScale } from "../views/circuit/CircuitGraph";
+import { EdgeCount } from "../views/circuit/EdgeCount";
+import { StrongestEdges } from "../views/circuit/StrongestEdges";
+import { drawn } from "../views/circuit/drawing";
+import { circuitFiles } from "../views/circuit/files";
+import { parseGroups, withPinned } from "../views/circuit/groups";
+import { allEdges, oneEdge } from "../views/circuit/questions";
+import { circuitOf, edgeTable, labelOf, nodesOf, scoresOf } from "../views/circuit/scores";
+
+export function CircuitPage() {
+  const key = useComputed(() => allEdges(asked.value));
+  const all = useResource(key, runExperiment);
+  const exactKey = useComputed(() => oneEdge(asked.value, workspace.edge.value));
+  const exact = useResource(exactKey, runExperiment);
+  const clean = useTokens(workspace.prompt);
+  const corrupt = useTokens(workspace.corrupt);
+  const run = useRun(all);
+
+  const record = all.data.value;
+  const [count, pins, texts] = [workspace.edges.value, workspace.pins.value, workspace.groups.value];
+  const groups = useMemo(() => parseGroups(texts), [texts]);
+  const scores = useMemo(() => {
+    const table = record && edgeTable(record);
+    return table && scoresOf(table);
+  }, [record]);
+  const made = useMemo(() => {
+    if (!scores) return null;
+    const edges = withPinned(circuitOf(scores, count), scores, pins);
+    const circuit = { nodes: nodesOf(edges), edges };
+    const groupOf = (label: string) => groups.find(({ nodes }) => nodes.includes(label))?.name;
+    return { circuit, drawing: drawn(circuit, (node) => groupOf(labelOf(node)) === undefined ? labelOf(node) : `${labelOf(node)} · ${groupOf(labelOf(node)) ?? ""}`) };
+  }, [scores, count, pins, groups]);
+  const old = all.stale.value;
+  const files = useMemo(() => (record && scores && made && !old ? circuitFiles(record, scores, made.circuit) : []), [record, scores, made, old]);
+  useShown({ experiment: key.value, record: old ? null : record, table: 0, files });
+
+  const chosenEdge = scores?.edges.find(({ name }) => name === workspace.edge.value);
+  const chosenNode = workspace.node.value;
+  return (
+    <>
+      <PairStrip clean={clean} corrupt={corrupt} action={{ text: "Estimate", onPress: run }} />
+      {scores && <EdgeCount scores={scores} drawn={made?.circuit.edges.length ?? 0} />}
+      <div class="columns circuitview">
+        <Panel
+          fill class="main" title="Circuit"
+          note={record && !old && made ? `${made.circuit.edges.length} of ${scores?.edges.length ?? 0} edges, ${made.circuit.nodes.length} nodes · ${duration(record.elapsed_secs)}` : ""}
+          aside={<Progress phase={all.phase.value} progress={all.progress.value} onStop={all.cancel} />}
+        >
+          <Working phase={all.phase.value} progress={all.progress.value} />
+          {key.value === null
+            ? <WhatIsMissing inputs={asked.value} />
+            : (
+              <Result of={all}>
+                {(_, stale) => scores && made && (made.circuit.edges.length === 0
+                  ? <Empty fill title="No way from the input to the logits." >Take more edges.</Empty>
+                  : (
+                    <>
+                      <CircuitGraph drawing={made.drawing} scores={scores} dim={stale} />
+                      <Legend scale={nodeScale(made.drawing, scores)} line={`${scores.unit ? `${scores.unit}; ` : ""}nodes and edges: what is lost when they carry the corrupt run's value, estimated; 0 = the clean run. Edges as wide as they are strong, up to ${plain(Math.abs(made.circuit.edges[0]?.score ?? 0))}`} />
+                    </>
+                  ))}
+              </Result>
+            )}
+        </Panel>
+        <div class="stack">
+          {scores && key.value !== null && chosenEdge
+            ? <ChosenEdge edge={chosenEdge} unit={scores.unit} of={exact} />
+            : scores && key.value !== null && chosenNode !== ""
+              ? <ChosenNode name={chosenNode} scores={scores} edges={made?.circuit.edges ?? []} groups={groups} />
+              : (
+                <Panel fill scroll title="Strongest edges" label="Strongest edges" note={scores ? "estimated" : ""}>
+                  {scores && made && key.value !== null
+                    ? <StrongestEdges label="Strongest edges" edges={made.circuit.edges.slice(0, 16)} dim={old} />
+                    : <Empty title="The edges that matter most." />}
+                </Panel>
+              )}
+        </div>
+      </div>
+    </>
+  );
+}
+
+/** An estimate needs two prompts and an answer: what is not there yet. */
+function WhatIsMissing({ inputs }: { inputs: Asked | null }) {
+  if (!inputs) return null;
+  const ready = examples.value.filter((example) => example.corrupt !== null);
+  const what = inputs.prompt === "" ? "Type the clean prompt, one whose answer the model gets right."
+    : inputs.corrupt === "" ? "Type the corrupt prompt: the same sentence with the decisive words changed, so that the answer changes."
+      : "Give the answer: the token whose edges are traced.";
+  return (
+    <Empty fill title={what}>
+      {ready.length > 0 && <span>Or take an example:</span>}
+      <span class="row tight">{ready.map((example) => <Button small key={example.id} onPress={() => chooseExample(example)}>{example.title}</Button>)}</span>
+    </Empty>
+  );
+}

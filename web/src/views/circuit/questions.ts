@@ -1,0 +1,34 @@
+// What the Circuit view asks: what every edge is worth, and what one edge does when it is patched.
+
+import type { Experiment, ExperimentRecord } from "../../api";
+import { experiment } from "../../state";
+import type { Asked } from "../../state";
+
+/** Steps of integrated gradients: with five the estimate is near the exact patch, and still quick. */
+const STEPS = 5;
+
+/** All edges, estimated; null where something is missing. */
+export function allEdges(inputs: Asked | null): Experiment | null {
+  if (!inputs || inputs.prompt === "" || inputs.corrupt === "" || inputs.target === "") return null;
+  return experiment(inputs, { edge_attribution: { direction: "noise", gradients: { inputs: STEPS } } }, { metrics: metrics(inputs) });
+}
+
+/** One edge, exactly: its sender writes what it writes in the corrupt run, and its receiver alone sees it. */
+export function oneEdge(inputs: Asked | null, name: string): Experiment | null {
+  const [from, to] = name.split("->");
+  if (!from || !to || allEdges(inputs) === null || !inputs) return null;
+  const patch = { from: { each: [from] }, to: { each: [to] }, mlps: "frozen" as const, direction: "noise" as const };
+  return experiment(inputs, { path_patch: patch }, { metrics: metrics(inputs) });
+}
+
+/** What is lost by it: the clean run's metric less the patched run's. */
+export function lost({ results }: ExperimentRecord): number | null {
+  const table = (results.tables ?? []).find(({ quantity }) => quantity === "value");
+  const clean = results.prompts[0]?.runs.find(({ name }) => name === "clean")?.metrics.find(({ metric }) => metric === table?.metric);
+  const patched = table?.values[0];
+  return clean === undefined || patched == null ? null : clean.value - patched;
+}
+
+function metrics(inputs: Asked): string[] {
+  return [inputs.foil ? "logit_diff" : "prob"];
+}
