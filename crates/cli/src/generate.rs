@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use microtome::method::clamp::Clamp;
 use microtome::method::generate::Generate;
 use microtome::{Component, Method};
 
@@ -10,11 +11,12 @@ use crate::answer::answer;
 use crate::args::{AskArgs, ModelArgs, WithArgs};
 use crate::output;
 
-/// Generate text, with and without components
+/// Generate text, with and without components, or with neurons held at a value
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microtome generate -m gpt2 \"The cat sat on the mat. The dog\" --max 30
-  microtome generate -m gpt2 \"The Eiffel Tower is in\" --cut 9.6,9.9 --with uniform --temperature 1 --seed 7")]
+  microtome generate -m gpt2 \"The Eiffel Tower is in\" --cut 9.6,9.9 --with uniform --temperature 1 --seed 7
+  microtome generate \"One day, Mary and John went to the river. John\" --clamp L2N17=5")]
 pub struct Args {
     /// The prompt
     prompt: String,
@@ -31,6 +33,9 @@ pub struct Args {
     cut: Vec<Component>,
     #[command(flatten)]
     with: WithArgs,
+    /// Neurons held at a value on every token of the second text: L2N17=5
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
+    clamp: Vec<Clamp>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -56,6 +61,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         temperature: args.temperature,
         cut: args.cut.clone(),
         with: args.with.replacement(&ask)?,
+        clamp: args.clamp.clone(),
     };
     let prompts = vec![ask.prompt(&args.prompt, None)?];
     let experiment = ask.experiment(&args.model, prompts, Method::Generate(generate))?;

@@ -97,6 +97,28 @@ pub enum Error {
         /// What was named.
         component: String,
     },
+    /// Something that is not one neuron where one is asked about.
+    #[error("`{text}` is no neuron; name one, for example L2N17")]
+    NotANeuron {
+        /// What was named.
+        text: String,
+    },
+    /// Text that does not say which neuron is held at what.
+    #[error("`{text}` does not hold a neuron; write its name and a number, for example L2N17=5")]
+    BadClamp {
+        /// The text.
+        text: String,
+    },
+    /// A neuron that is held while it, or the MLP it stands in, is cut.
+    #[error(
+        "`{neuron}` is held at a value and `{cut}` is cut, so that the value would reach nothing; leave one out"
+    )]
+    ClampOfCut {
+        /// The neuron.
+        neuron: String,
+        /// What is cut.
+        cut: String,
+    },
     /// A mask over attention that does not fit the prompt.
     #[error("the mask does not fit: {reason}")]
     BadMask {

@@ -147,7 +147,7 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::Generate(generate) => {
-            at_most("components", generate.cut.len(), MOST_PARTS)?;
+            at_most("components", generate.cut.len() + generate.clamp.len(), MOST_PARTS)?;
             vec![&generate.with]
         }
         Method::LogitLens(lens) => {

@@ -32,6 +32,7 @@ pub(crate) fn sample(model: &TextModel, sample: &SampleConfig, seed: u64) -> Res
             temperature: TEMPERATURE,
             cut: vec![],
             with: Replacement::Zero,
+            clamp: vec![],
         }),
         metrics: vec![],
         read_at: None,

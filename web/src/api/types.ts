@@ -752,8 +752,18 @@ export interface components {
              */
             faithful: number;
         };
+        /** @description A neuron held at a value, `L2N17=5`. */
+        Clamp: {
+            /** @description Which neuron. */
+            neuron: components["schemas"]["Component"];
+            /**
+             * Format: double
+             * @description What its activation becomes.
+             */
+            value: number;
+        };
         /**
-         * @description The model with components cut against the whole one, both run on the control text, prompt included, so
+         * @description The changed model against the whole one, both run on the control text, prompt included, so
          *     that they are compared token by token on the same input.
          */
         Comparison: {
@@ -761,7 +771,7 @@ export interface components {
             tokens: number;
             /**
              * Format: double
-             * @description KL(whole || cut) of the next-token distributions, nats, mean over all positions.
+             * @description KL(whole || changed) of the next-token distributions, nats, mean over all positions.
              */
             kl_mean: number;
             /**
@@ -771,7 +781,7 @@ export interface components {
             perplexity_control: number;
             /**
              * Format: double
-             * @description Perplexity of the same text to the model with components cut.
+             * @description Perplexity of the same text to the changed model.
              */
             perplexity_ablated: number;
             /**
@@ -1079,6 +1089,8 @@ export interface components {
             cut?: components["schemas"]["Component"][];
             /** @description What takes their place. */
             with?: components["schemas"]["Replacement"];
+            /** @description Neurons held at a value while the second text is generated. */
+            clamp?: components["schemas"]["Clamp"][];
         };
         /** @description A token of a generated text. */
         GeneratedToken: {
@@ -1103,7 +1115,7 @@ export interface components {
         Generation: {
             /** @description Without any change. */
             control: components["schemas"]["GeneratedToken"][];
-            /** @description With the components cut; empty where none were. */
+            /** @description With components cut or neurons held; empty where none were. */
             ablated: components["schemas"]["GeneratedToken"][];
             /** @description Control as running text, prompt left out. */
             control_text: string;

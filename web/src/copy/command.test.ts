@@ -52,6 +52,13 @@ test("generation says how much, how warm and what is cut", () => {
   );
 });
 
+test("clamped neurons are named with their values", () => {
+  const generate = { max_new_tokens: 5, clamp: [{ neuron: "L2N17", value: 5 }, { neuron: "L0N1", value: -0.5 }] };
+  expect(commandFor(ask({ generate }, { prompts: [{ clean: "The cat" }] }))).toBe(
+    "microtome generate -m demo 'The cat' --max 5 --clamp L2N17=5,L0N1=-0.5",
+  );
+});
+
 test("token ids are said to be ids; mixed with text they go through a file", () => {
   const method: Method = { ablate: { targets: "heads", with: "zero" } };
   const ids = ask(method, { prompts: [{ clean: [1, 2], answers: [3] }] });

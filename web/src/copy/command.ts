@@ -164,7 +164,7 @@ function patchFlags({ site, by, direction, at }: Patch, prompt: Prompt): Flag[] 
 }
 
 function generateFlags(generate: Generate, prompt: Prompt): Flag[] | null {
-  const { max_new_tokens, temperature = 0, cut = [], with: replacement = "zero" } = generate;
+  const { max_new_tokens, temperature = 0, cut = [], with: replacement = "zero", clamp = [] } = generate;
   const how = replacementFlags(replacement, prompt);
   if (!how || (cut.length === 0 && replacement !== "zero")) return null;
   return [
@@ -172,6 +172,7 @@ function generateFlags(generate: Generate, prompt: Prompt): Flag[] | null {
     ...(temperature === 0 ? [] : [["--temperature", String(temperature)] as Flag]),
     ...(cut.length === 0 ? [] : [["--cut", cut.join(",")] as Flag]),
     ...(cut.length === 0 ? [] : how),
+    ...(clamp.length === 0 ? [] : [["--clamp", clamp.map(({ neuron, value }) => `${neuron}=${value}`).join(",")] as Flag]),
   ];
 }
 

@@ -115,13 +115,14 @@ function patchCode({ site, by, direction, at }: Patch, uses: Uses): string {
   ]);
 }
 
-function generateCode({ max_new_tokens, temperature = 0, cut = [], with: replacement = "zero" }: Generate, uses: Uses): string {
+function generateCode({ max_new_tokens, temperature = 0, cut = [], with: replacement = "zero", clamp = [] }: Generate, uses: Uses): string {
   uses.add("microtome::method::generate", "Generate");
   return struct("Generate", [
     ["max_new_tokens", String(max_new_tokens)],
     ["temperature", float(temperature)],
     ["cut", components(cut)],
     ["with", replacementCode(replacement, uses)],
+    ["clamp", vec(clamp.map(({ neuron, value }) => `${literal(`${neuron}=${value}`)}.parse()?`))],
   ]);
 }
 

@@ -344,6 +344,19 @@ fn generated_text_is_the_same_for_one_seed_and_another_for_another() {
 }
 
 #[test]
+fn generation_with_a_neuron_cut_and_another_clamped_is_the_librarys() {
+    let bench = Bench::new();
+    let found =
+        bench.run_record(&["generate", CLEAN, "--max", "5", "--cut", "L1N3", "--clamp", "L0N2=5,L0N1=-1"]);
+    let Method::Generate(asked) = &found.experiment.method else { panic!("another method") };
+    assert_eq!(asked.clamp.iter().map(ToString::to_string).collect::<Vec<_>>(), ["L0N2=5", "L0N1=-1"]);
+    let expected = found.experiment.run_quietly(&bench.model(Processing::Folded)).unwrap();
+    assert_eq!(expected.differences(&found, SAME), Vec::<String>::new());
+    assert!(found.results.notes.contains(&"held on every token: L0N2=5, L0N1=-1".to_owned()));
+    assert!(bench.refusal(&["generate", CLEAN, "--clamp", "L0H1=5"]).contains("no neuron"));
+}
+
+#[test]
 fn generation_stops_at_the_end_of_the_context_and_says_so() {
     let bench = Bench::new();
     let text = bench.run(&["generate", CLEAN, "--max", "500"]);

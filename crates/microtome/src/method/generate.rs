@@ -1,7 +1,7 @@
-//! Generation, as it is and with components cut on every token.
+//! Generation, as it is and with components cut, or neurons held at a value, on every token.
 //!
-//! Both texts start from the same prompt and draw with the same seed, so they stay equal until the cut
-//! changes a choice. Temperature 0 takes the most probable token; otherwise a token is drawn from the
+//! Both texts start from the same prompt and draw with the same seed, so they stay equal until that changes
+//! a choice. Temperature 0 takes the most probable token; otherwise a token is drawn from the
 //! 50 most probable, their logits divided by the temperature.
 
 use std::sync::atomic::Ordering;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ablate::cut_together;
 use super::change::{Per, Replacement};
+use super::clamp::{self, Clamp};
 use super::sweep;
 use super::writing::{Draw, TOP_K, Writing};
 use crate::component::Component;
@@ -37,6 +38,9 @@ pub struct Generate {
     /// What takes their place.
     #[serde(default)]
     pub with: Replacement,
+    /// Neurons held at a value while the second text is generated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clamp: Vec<Clamp>,
 }
 
 /// Text generated from the first prompt.
@@ -45,29 +49,29 @@ pub struct Generate {
 pub struct Generation {
     /// Without any change.
     pub control: Vec<GeneratedToken>,
-    /// With the components cut; empty where none were.
+    /// With components cut or neurons held; empty where none were.
     pub ablated: Vec<GeneratedToken>,
     /// Control as running text, prompt left out.
     pub control_text: String,
     /// Ablated as running text, prompt left out.
     pub ablated_text: String,
-    /// How far the model with the components cut is from the whole one; left out where none were cut.
+    /// How far the changed model is from the whole one; left out where nothing was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
 }
 
-/// The model with components cut against the whole one, both run on the control text, prompt included, so
+/// The changed model against the whole one, both run on the control text, prompt included, so
 /// that they are compared token by token on the same input.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Comparison {
     /// Tokens of that text.
     pub tokens: usize,
-    /// KL(whole || cut) of the next-token distributions, nats, mean over all positions.
+    /// KL(whole || changed) of the next-token distributions, nats, mean over all positions.
     pub kl_mean: f64,
     /// Perplexity of the text to the whole model.
     pub perplexity_control: f64,
-    /// Perplexity of the same text to the model with components cut.
+    /// Perplexity of the same text to the changed model.
     pub perplexity_ablated: f64,
     /// `perplexity_ablated - perplexity_control`.
     pub perplexity_change: f64,
@@ -117,7 +121,8 @@ impl Generate {
         let max_len = prompt.ids.len().saturating_add(self.max_new_tokens).min(n_ctx);
         let new = max_len - prompt.ids.len();
         self.check_cut()?;
-        let edits = cut_together(&self.cut, &self.with, experiment, model, &cases[0])?;
+        let mut edits = cut_together(&self.cut, &self.with, experiment, model, &cases[0])?;
+        edits.extend(clamp::edits_of(&self.clamp, &self.cut, model.config())?);
         let begin = |name, edits: &[Edit]| {
             let draw = Draw { temperature: self.temperature, seed: experiment.seed };
             Writing::begin(model, name, &prompt.ids, edits, draw, max_len)
@@ -175,6 +180,10 @@ impl Generate {
             let names: Vec<String> = self.cut.iter().map(Component::to_string).collect();
             let how = self.with.describe(experiment);
             notes.push(format!("cut on every token: {}; {how}", names.join(", ")));
+        }
+        if !self.clamp.is_empty() {
+            let held: Vec<String> = self.clamp.iter().map(Clamp::to_string).collect();
+            notes.push(format!("held on every token: {}", held.join(", ")));
         }
         let runs = added(&control).len() + added(&ablated).len();
         let generation = Generation {

@@ -8,6 +8,7 @@ pub(crate) mod attribution_estimate;
 pub mod attribution_patching;
 pub mod change;
 pub mod circuit_weights;
+pub mod clamp;
 pub mod composition;
 pub mod detect;
 pub mod edit;

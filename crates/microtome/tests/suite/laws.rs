@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::{Per, Replacement};
+use microtome::method::clamp::Clamp;
 use microtome::method::edit::{ChangeSpec, EditRun, EditSpec};
 use microtome::method::generate::Generate;
 use microtome::method::head_scores::head_scores;
@@ -208,6 +209,7 @@ fn a_record_survives_json_and_replays_to_the_same_numbers() {
         temperature: 1.0,
         cut: vec![Component::Mlp { layer: 1 }],
         with: Replacement::Zero,
+        clamp: vec![Clamp { neuron: Component::Neuron { layer: 2, neuron: 3 }, value: 1.5 }],
     });
     let methods = [
         Method::Measure,

@@ -14,6 +14,7 @@ mod golden_data;
 mod head_circuits;
 mod laws;
 mod lens;
+mod neurons;
 mod pairs;
 mod sae;
 mod shakespeare;

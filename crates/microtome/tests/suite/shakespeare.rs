@@ -77,8 +77,13 @@ fn shakespeare_greedy_text_equals_nanogpt() {
         // nanoGPT slides its window where the text outgrows the context; ours ends there.
         let n_ctx = model.config().n_ctx;
         let fits = added.chars().count().min(n_ctx - text.chars().count());
-        let generate =
-            Generate { max_new_tokens: fits, temperature: 0.0, cut: vec![], with: Replacement::Zero };
+        let generate = Generate {
+            max_new_tokens: fits,
+            temperature: 0.0,
+            cut: vec![],
+            with: Replacement::Zero,
+            clamp: vec![],
+        };
         let mut experiment = experiment(&expected, processing, Method::Generate(generate));
         experiment.metrics.clear();
         let record = experiment.run_quietly(&model).unwrap();

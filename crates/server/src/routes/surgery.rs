@@ -167,6 +167,7 @@ pub(crate) async fn surgery(
         temperature: request.temperature,
         cut: cut.clone(),
         with: with.clone(),
+        clamp: vec![],
     };
     let record = ask.record(prompt(), Method::Generate(generate), &[]).await?;
     let no_text = || ApiError::internal("no text was generated");
