@@ -247,7 +247,8 @@ impl WithArgs {
     }
 }
 
-fn lines_of(file: &Path) -> Result<Vec<String>> {
+/// The lines of a file that are not empty.
+pub fn lines_of(file: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let lines: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if lines.is_empty() {

@@ -26,6 +26,8 @@ mod info;
 mod lens;
 mod measure;
 mod metrics;
+mod neurons;
+mod neurons_text;
 mod output;
 mod pairs;
 mod patch;
@@ -85,6 +87,7 @@ enum Command {
     Circuit(circuit::Args),
     Edit(edit::Args),
     Generate(generate::Args),
+    Neurons(neurons::Args),
     Lens(lens::Args),
     Importance(importance::Args),
     Heads(heads::Args),
@@ -155,6 +158,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Circuit(args) => circuit::run(&args),
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Neurons(args) => neurons::run(&args),
         Command::Lens(args) => lens::run(&args),
         Command::Importance(args) => importance::run(&args),
         Command::Heads(args) => heads::run(&args),

@@ -19,6 +19,7 @@ use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
 use crate::heads_text::{circuit_text, roles_text};
+use crate::neurons_text::neuron_text;
 use crate::whole_file::write_whole;
 
 /// Where results go besides the terminal.
@@ -209,6 +210,9 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(report) = &record.results.head_circuit {
         circuit_text(&mut out, report, args.list);
     }
+    if let Some(report) = &record.results.neuron {
+        neuron_text(&mut out, report, record, args.list);
+    }
     match chosen {
         Some(table) if table.axes.is_empty() => single(&mut out, record),
         Some(table) => grid(&mut out, table, args),
@@ -233,6 +237,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         | Method::CircuitJudgement(_)
         | Method::HeadCircuit(_)
         | Method::Composition(_)
+        | Method::Neuron(_)
         | Method::InductionCircuit(_) => 3,
         _ => 1,
     };

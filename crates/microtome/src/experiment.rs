@@ -31,8 +31,10 @@ use crate::method::{
     importance::{Importance, Measure},
     logit_lens::LogitLens,
     measure,
+    neuron::{self, NeuronProfile},
     pairs::Pairs,
     patch::Patch,
+    strongest_neurons::StrongestNeurons,
 };
 use crate::metric::{MetricId, Needs};
 use crate::record::{Record, Results, Table};
@@ -118,6 +120,10 @@ pub enum Method {
     DirectAttribution(Attribution),
     /// Text is generated, with and without components.
     Generate(Generate),
+    /// One neuron: when it is active, what it writes, what is lost without it.
+    Neuron(NeuronProfile),
+    /// The neurons most active at a position, or that write most towards the answer.
+    StrongestNeurons(StrongestNeurons),
     /// The residual stream is read as logits at every layer and position.
     LogitLens(LogitLens),
     /// Every head gets one number: how much it matters for this prompt.
@@ -153,6 +159,8 @@ impl Method {
             Method::Edit(_) => "edit",
             Method::DirectAttribution(_) => "direct_attribution",
             Method::Generate(_) => "generate",
+            Method::Neuron(_) => "neuron",
+            Method::StrongestNeurons(_) => "strongest_neurons",
             Method::LogitLens(_) => "logit_lens",
             Method::Importance(_) => "importance",
             Method::HeadScores(_) => "head_scores",
@@ -178,6 +186,7 @@ impl Method {
             Method::CircuitJudgement(judgement) => judgement.count(),
             Method::InductionCircuit(circuit) => circuit.count(config),
             Method::FactualRecall(recall) => recall.count(config),
+            Method::Neuron(_) => neuron::RUNS,
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
         }
@@ -290,6 +299,8 @@ impl Experiment {
             Method::Edit(edit) => edit.run(self, model, watch),
             Method::DirectAttribution(attribution) => attribution.run(self, model, watch),
             Method::Generate(generate) => generate.run(self, model, watch),
+            Method::Neuron(profile) => profile.run(self, model, watch),
+            Method::StrongestNeurons(strongest) => strongest.run(self, model, watch),
             Method::LogitLens(lens) => lens.run(self, model, watch),
             Method::Importance(importance) => importance.run(self, model, watch),
             Method::HeadScores(scoring) => scoring.run(self, model, watch),
@@ -370,6 +381,8 @@ impl Experiment {
             Method::InductionCircuit(_) => InductionCircuit::METRICS.to_vec(),
             Method::Importance(importance) => vec![importance.by.metric()],
             Method::LogitLens(lens) => return lens.metrics(self),
+            Method::Neuron(_) => NeuronProfile::metrics(self.prompts.len(), measured()?),
+            Method::StrongestNeurons(strongest) => strongest.metrics(self),
             _ => measured()?,
         };
         Ok(names.into_iter().map(str::to_owned).collect())

@@ -13,6 +13,7 @@ use crate::method::generate::Generation;
 use crate::method::head_circuit::HeadReport;
 use crate::method::head_roles::RoleTable;
 use crate::method::logit_lens::LensReadings;
+use crate::method::neuron::NeuronReport;
 use crate::method::pairs::Backup;
 use crate::method::remeasure::Remeasured;
 use crate::stats::{Spread, mean};
@@ -83,6 +84,9 @@ pub struct Results {
     /// The circuits of a head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_circuit: Option<HeadReport>,
+    /// What a neuron does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neuron: Option<NeuronReport>,
     /// Components that stand in for others, the one that helps most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<Backup>,

@@ -150,6 +150,15 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             at_most("components", generate.cut.len() + generate.clamp.len(), MOST_PARTS)?;
             vec![&generate.with]
         }
+        Method::Neuron(profile) => {
+            texts.extend(&profile.reference);
+            vec![]
+        }
+        Method::StrongestNeurons(strongest) => {
+            at_most("layers of neurons", strongest.layers.len(), config.n_layers)?;
+            at_most("neurons", strongest.top.unwrap_or(0), MOST_PARTS)?;
+            vec![]
+        }
         Method::LogitLens(lens) => {
             at_most("components", lens.cut.len(), MOST_PARTS)?;
             vec![&lens.with]

@@ -1363,6 +1363,12 @@ export interface components {
             /** @description Text is generated, with and without components. */
             generate: components["schemas"]["Generate"];
         } | {
+            /** @description One neuron: when it is active, what it writes, what is lost without it. */
+            neuron: components["schemas"]["NeuronProfile"];
+        } | {
+            /** @description The neurons most active at a position, or that write most towards the answer. */
+            strongest_neurons: components["schemas"]["StrongestNeurons"];
+        } | {
             /** @description The residual stream is read as logits at every layer and position. */
             logit_lens: components["schemas"]["LogitLens"];
         } | {
@@ -1562,6 +1568,46 @@ export interface components {
             /** @description Its edges. */
             edges: components["schemas"]["Edge"][];
         };
+        /** @description One neuron, asked about as an experiment. */
+        NeuronProfile: {
+            /** @description Which neuron. */
+            neuron: components["schemas"]["Component"];
+            /** @description How many tokens are given that it raises, and that it lowers, most; 10 where left out, 1000 at most. */
+            tokens?: number | null;
+            /** @description Reference prompts of the mean it is ablated to; the experiment's own where left out. */
+            reference?: components["schemas"]["Text"][];
+        };
+        /** @description What was found of a neuron. */
+        NeuronReport: {
+            /** @description Which neuron. */
+            neuron: components["schemas"]["Component"];
+            /** @description By prompt: its activation at every position. */
+            activations: number[][];
+            /**
+             * Format: double
+             * @description What it was set to where it was set to its mean.
+             */
+            mean: number;
+            /** @description Tokens whose logits it raises most, in logits per unit of activation. */
+            promoted: components["schemas"]["TokenValue"][];
+            /** @description Tokens whose logits it lowers most. */
+            suppressed: components["schemas"]["TokenValue"][];
+            /**
+             * Format: double
+             * @description L2 norm of its column of `W_in`.
+             */
+            input_norm: number;
+            /**
+             * Format: double
+             * @description L2 norm of its row of `W_out`.
+             */
+            output_norm: number;
+            /**
+             * Format: double
+             * @description Cosine of the two; left out where one is 0.
+             */
+            cosine?: number | null;
+        };
         /**
          * @description A node of a model's graph: input, head a8.h11, MLP m8, logits.
          * @example input
@@ -1730,6 +1776,11 @@ export interface components {
             ahead: number;
         };
         /**
+         * @description What neurons are ranked by.
+         * @enum {string}
+         */
+        RankedBy: "activation" | "direct_attribution";
+        /**
          * @description How a component's output is read as the answer.
          * @enum {string}
          */
@@ -1834,6 +1885,7 @@ export interface components {
             corrupt_lens?: null | components["schemas"]["LensReadings"];
             roles?: null | components["schemas"]["RoleTable"];
             head_circuit?: null | components["schemas"]["HeadReport"];
+            neuron?: null | components["schemas"]["NeuronReport"];
             /** @description Components that stand in for others, the one that helps most first. */
             backups?: components["schemas"]["Backup"][];
             /** @description Heads that feed the keys of induction heads, the one that matters most first. */
@@ -1932,6 +1984,15 @@ export interface components {
              * @description Upper end.
              */
             high: number;
+        };
+        /** @description The strongest neurons, asked for as an experiment. */
+        StrongestNeurons: {
+            /** @description Layers looked through; all where left out. */
+            layers?: number[];
+            /** @description What they are ranked by. */
+            by?: components["schemas"]["RankedBy"];
+            /** @description How many are given; 20 where left out. */
+            top?: number | null;
         };
         /** @description The cut model against the whole one, both on the control text. */
         SurgeryMetrics: {

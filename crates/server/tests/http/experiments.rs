@@ -72,6 +72,10 @@ fn every_method_gives_over_http_what_the_library_gives() {
         plain(
             json!({"generate": {"max_new_tokens": 8, "temperature": 0.7, "cut": ["L1H3"], "with": "previous"}}),
         ),
+        plain(json!({"generate": {"max_new_tokens": 4, "clamp": [{"neuron": "L2N17", "value": 5.0}]}})),
+        question(json!({"neuron": {"neuron": "L2N17", "tokens": 5, "reference": [OTHER]}})),
+        question(json!({"strongest_neurons": {"layers": [2, 3], "by": "direct_attribution", "top": 5}})),
+        plain(json!({"strongest_neurons": {"by": "activation"}})),
         plain(json!({"importance": {"by": "gradient"}})),
         plain(json!({"importance": {"by": "output_norm"}})),
         plain(json!({"importance": {"by": "ablation_kl"}})),
