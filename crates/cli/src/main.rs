@@ -36,6 +36,7 @@ mod progress;
 mod recall;
 mod replay;
 mod run;
+mod scan;
 mod serve;
 mod study;
 mod task;

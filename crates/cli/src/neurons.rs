@@ -1,4 +1,4 @@
-//! `microtome neurons`: show and strongest.
+//! `microtome neurons`: show and strongest; the third, scan, has a file of its own.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,8 +12,9 @@ use microtome::{Component, Method};
 use crate::answer::answer;
 use crate::args::{AskArgs, ModelArgs, layer, lines_of};
 use crate::output;
+use crate::scan::{self, ScanArgs};
 
-/// What single neurons do: on prompts, by their weights, without them
+/// What single neurons do: on prompts, by their weights, without them, over a text
 ///
 /// A neuron's activation is read after the nonlinearity (mlp.hook_post). Generate with neurons cut or held at a value:
 /// microtome generate --cut L2N17, --clamp L2N17=5. Every neuron cut by itself: microtome ablate --sweep neurons.
@@ -27,6 +28,7 @@ pub struct Args {
 enum What {
     Show(ShowArgs),
     Strongest(StrongestArgs),
+    Scan(ScanArgs),
 }
 
 /// The prompts neurons are looked at in.
@@ -99,6 +101,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Show(args) => show(args),
         What::Strongest(args) => strongest(args),
+        What::Scan(args) => scan::run(args),
     }
 }
 

@@ -1,12 +1,14 @@
-//! What a neuron does, as text.
+//! What neurons do, as text.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use microtome::corpus_scan::{CorpusScan, Passage};
 use microtome::method::head_circuit::TokenValue;
 use microtome::method::neuron::NeuronReport;
 use microtome::{Quantity, Record};
 
-use crate::output::{number, signed, visible};
+use crate::output::{count, duration, number, signed, visible};
 
 /// The tokens it raises and lowers, and what is lost without it.
 pub fn neuron_text(out: &mut String, report: &NeuronReport, record: &Record, list: usize) {
@@ -31,4 +33,62 @@ pub fn neuron_text(out: &mut String, report: &NeuronReport, record: &Record, lis
         let show = if table.quantity == Quantity::Change { signed } else { number };
         let _ = writeln!(out, "  {:12} {:>12}  {:>12}  {}", table.metric, show(zero), show(mean), table.unit);
     }
+}
+
+/// What a scan found: numbers of each neuron, and where the first few of them were most active.
+pub fn scan_text(scan: &CorpusScan, list: usize, took: Duration) -> String {
+    let mut out = String::new();
+    let read = match scan.complete {
+        true => format!("{} bytes", scan.text_bytes),
+        false => format!("the first {} of {} bytes", scan.place.byte, scan.text_bytes),
+    };
+    let _ = writeln!(out, "{} · {read} of {}", scan.model.short_name(), scan.text);
+    let _ = writeln!(
+        out,
+        "\n{:10} {:>9} {:>10} {:>10} {:>10} {:>10}",
+        "", "density", "mean", "deviation", "skewness", "max"
+    );
+    for summary in scan.features.iter().take(list) {
+        let skewness = summary.skewness.map_or_else(String::new, number);
+        let [mean, deviation, max] = [summary.moments.mean, summary.deviation, summary.max].map(number);
+        let density = format!("{:.2} %", 100.0 * summary.density);
+        let name = &summary.feature;
+        let _ = writeln!(out, "{name:10} {density:>9} {mean:>10} {deviation:>10} {skewness:>10} {max:>10}");
+    }
+    if scan.features.len() > list {
+        let more = scan.features.len() - list;
+        let _ = writeln!(out, ".. and {more} more; --list {} shows all", scan.features.len());
+    }
+    for summary in scan.features.iter().take(list) {
+        let _ = writeln!(out, "\n{}", summary.feature);
+        for passage in &summary.passages {
+            let _ =
+                writeln!(out, "  {:>9}  {}", number(f64::from(passage.activation)), passage_text(passage));
+        }
+        if summary.passages.is_empty() {
+            let _ = writeln!(out, "  never above {}", scan.settings.threshold);
+        }
+    }
+    let threshold = scan.settings.threshold;
+    let _ = writeln!(
+        out,
+        "\ndensity: share of tokens above {threshold}, BOS left out; passages: the most active token in brackets"
+    );
+    let _ = writeln!(
+        out,
+        "{}, {}, {}",
+        count(scan.tokens as usize, "token"),
+        count(scan.windows as usize, "window"),
+        duration(took.as_secs_f64())
+    );
+    out
+}
+
+/// Its tokens in a row, the one it is about in brackets.
+fn passage_text(passage: &Passage) -> String {
+    let text = |(i, token): (usize, &String)| {
+        let token = visible(token);
+        if i == passage.at { format!("[{token}]") } else { token }
+    };
+    passage.tokens.iter().enumerate().map(text).collect()
 }

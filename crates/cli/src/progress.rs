@@ -27,6 +27,12 @@ pub fn catch_ctrl_c() {
     });
 }
 
+/// The same, and what it sets: for work that looks by itself whether it is to stop.
+pub fn stop_on_ctrl_c() -> &'static AtomicBool {
+    catch_ctrl_c();
+    &STOP
+}
+
 /// Whether Ctrl-C was pressed.
 pub fn is_stopped() -> bool {
     STOP.load(Ordering::Relaxed)
@@ -54,6 +60,39 @@ pub fn run(experiment: &Experiment, model: &TextModel, memory_mib: Option<usize>
         bar.finish_and_clear();
     }
     Ok(record?)
+}
+
+/// A bar for a file that is read.
+pub struct Bytes {
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Default for Bytes {
+    fn default() -> Bytes {
+        Bytes { started: Instant::now(), bar: None }
+    }
+}
+
+impl Bytes {
+    /// How much of it is read.
+    pub fn show(&mut self, done: u64, total: u64) {
+        if self.bar.is_none() && self.started.elapsed() > QUIET && std::io::stderr().is_terminal() {
+            let style = "{wide_bar} {bytes}/{total_bytes}, {eta} left (Ctrl-C stops)";
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.bar = Some(ProgressBar::new(total).with_style(style).with_elapsed(self.started.elapsed()));
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    /// Takes it away.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// A download bar.

@@ -335,6 +335,34 @@ pub enum Error {
     /// An experiment that was stopped before anything was finished.
     #[error("stopped before the first result was finished; nothing to show")]
     StoppedEarly,
+    /// A text that cannot be scanned.
+    #[error("cannot read the text `{path}`: {reason}")]
+    ScanText {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A saved scan that cannot be read or written.
+    #[error("cannot use `{path}` as a scan: {reason}")]
+    ScanFile {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A saved scan of something else than what is asked for.
+    #[error(
+        "the scan was begun with another {what}: {begun}, now {asked}; ask for the same, or begin another scan"
+    )]
+    ScanDiffers {
+        /// What differs.
+        what: &'static str,
+        /// As the scan has it.
+        begun: String,
+        /// As it is asked for.
+        asked: String,
+    },
     /// A file of prompts that cannot be read.
     #[error("cannot read prompts from `{path}`: {reason}")]
     BadPairs {
@@ -423,6 +451,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A text that cannot be read.
+    pub(crate) fn scan_text(path: &std::path::Path, reason: &std::io::Error) -> Error {
+        Error::ScanText { path: path.display().to_string(), reason: reason.to_string() }
+    }
+
     /// Refuses the first thing said that a method has no use for.
     pub(crate) fn refuse_unused(method: &'static str, said: &[(bool, &'static str)]) -> Result<()> {
         match said.iter().find(|(said, _)| *said) {

@@ -52,6 +52,7 @@
 mod check;
 pub mod circuit;
 mod component;
+pub mod corpus_scan;
 mod error;
 pub mod examples;
 mod experiment;

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use microtome::corpus_scan::CorpusScan;
+
 use crate::bench::{Bench, CLEAN};
 
 /// The same command as [`Bench::command`], to be left running.
@@ -50,6 +52,41 @@ fn a_sweep_stopped_by_ctrl_c_keeps_its_finished_runs_and_ends_with_130() {
         }
         assert!(String::from_utf8(output.stdout).unwrap().contains("strongest"));
         assert_eq!(bench.files(), ["r.json"]);
+        return;
+    }
+    panic!("nothing was finished after 16 s");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_scan_stopped_by_ctrl_c_is_saved_and_says_how_to_go_on() {
+    let bench = Bench::with_neurons(4000);
+    bench.write(
+        "text.txt",
+        &"a Mary and John went to the ball and John gave the ball to Mary. ".repeat(40_000),
+    );
+    let args =
+        ["neurons", "scan", "text.txt", "--neurons", "L1", "--top", "1", "--context", "1", "--out", "s.json"];
+    // When the first batch is done depends on the machine.
+    for wait in [1, 4, 16] {
+        let child = spawn(&bench, &args);
+        std::thread::sleep(Duration::from_secs(wait));
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success(), "it was over before it could be stopped");
+        let output = child.wait_with_output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        let scan = || CorpusScan::read(&bench.path("s.json"));
+        if scan().is_ok_and(|scan| scan.tokens == 0) {
+            std::fs::remove_file(bench.path("s.json")).unwrap();
+        }
+        let Ok(stopped) = scan() else { continue };
+        assert_eq!(output.status.code(), Some(130), "{complaint}");
+        assert!(complaint.starts_with("stopped: ") && complaint.contains("--resume"), "{complaint}");
+        assert!(!stopped.complete && stopped.tokens > 0);
+        let limit = (stopped.tokens + 1).to_string();
+        bench.run(&[&args[..], &["--resume", "--limit", &limit]].concat());
+        assert!(scan().unwrap().tokens > stopped.tokens);
+        assert_eq!(bench.files(), ["s.json", "text.txt"]);
         return;
     }
     panic!("nothing was finished after 16 s");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use microtome::corpus_scan::CorpusScan;
 use microtome::metric::METRICS;
 use microtome::model::Site;
 use microtome::{Experiment, Record, read_pairs};
@@ -72,6 +73,18 @@ fn the_record_in_the_documents_reads_and_writes_back_the_same() {
         let read: Record = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);
         assert!(read.is_complete());
+    }
+}
+
+#[test]
+fn the_scan_in_the_documents_reads_and_writes_back_the_same() {
+    for text in examples("json scan") {
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let read: CorpusScan = serde_json::from_str(&text).unwrap();
+        // As text: a `Value` would have activations in more digits than they have.
+        let again: serde_json::Value = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
+        assert_eq!(again, written);
+        assert!(read.complete);
     }
 }
 

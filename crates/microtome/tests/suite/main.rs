@@ -6,6 +6,7 @@ mod attribution_patching;
 mod circuit_files;
 mod circuit_search;
 mod circuits;
+mod corpus_scan;
 mod documents;
 mod factual_recall;
 mod golden;
