@@ -1,8 +1,8 @@
 //! Features over a text of any length: where they are most active, and how they are distributed.
 //!
-//! The text is read in windows ([`windows`]), a batch of which runs through the model at a time, as far as the layers read.
-//! Of every feature ([`Features`]: neurons, or whatever else can be computed from rows of activations) is kept what
-//! [`summary`] says: the passages with the highest activations, at most one of a window, a histogram, and moments.
+//! The text is read in windows, a batch of which runs through the model at a time, as far as the layers read.
+//! Of every feature ([`Features`]: neurons, or whatever else can be computed from rows of activations) is kept what a
+//! [`FeatureSummary`] says: the passages with the highest activations, at most one of a window, a histogram, and moments.
 //! Memory holds one batch, one piece of the text and the summaries, however long the text is.
 //!
 //! After every batch a scan is a value that can be saved, and gone on with to the very same numbers. That rests on two things:
