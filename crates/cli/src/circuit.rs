@@ -175,7 +175,7 @@ struct JudgeArgs {
     /// The circuits of a record of `microtome circuit find`
     #[arg(long, value_name = "RECORD")]
     found: Option<PathBuf>,
-    /// What edges outside the circuit carry; minimality is by the first [default: all three]
+    /// What edges outside the circuit carry; minimality is by the first [default: all three; without mean where prompts differ in length]
     #[arg(long, value_enum, value_delimiter = ',')]
     rest: Vec<RestArg>,
     /// Random circuits of as many edges

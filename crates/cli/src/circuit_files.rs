@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use microtome::circuit::attribution_graph::attribution_graph;
 use microtome::circuit::dot::dot;
 use microtome::circuit::eap_json::eap_json;
+use microtome::circuit::scores::Keep;
 use microtome::circuit::{Circuit, EdgeScores};
 use microtome::{Experiment, Record, TextModel};
 
@@ -32,14 +33,17 @@ pub struct CircuitFiles {
     attribution_graph: Option<PathBuf>,
 }
 
+/// Edges of a circuit that is written, where --top does not say.
+const DEFAULT_TOP: usize = 100;
+
 impl CircuitFiles {
     /// Whether any file is asked for.
-    pub fn any(&self) -> bool {
+    fn any(&self) -> bool {
         self.named().iter().any(|(_, file)| file.is_some())
     }
 
     /// Whether every file has a place of its own that can be written, and can be made of this experiment.
-    pub fn check(&self, experiment: &Experiment, output: &OutputArgs) -> Result<()> {
+    fn check(&self, experiment: &Experiment, output: &OutputArgs) -> Result<()> {
         let given: Vec<(&str, &PathBuf)> =
             self.named().into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?))).collect();
         for (i, (flag, file)) in given.iter().enumerate() {
@@ -55,8 +59,30 @@ impl CircuitFiles {
         Ok(())
     }
 
+    /// The same, and whether `--top` says something of a file that is asked for.
+    pub fn check_top(&self, top: Option<usize>, experiment: &Experiment, output: &OutputArgs) -> Result<()> {
+        match (self.any(), top) {
+            (true, Some(0)) => bail!("--top 0 takes no edge; take at least one"),
+            (true, _) => self.check(experiment, output),
+            (false, Some(_)) => bail!(
+                "--top says how large a circuit is written; name a file with --graph, --dot, --eap or --attribution-graph"
+            ),
+            (false, None) => Ok(()),
+        }
+    }
+
+    /// Writes the files asked for, of the strongest edges of a record.
+    pub fn write_strongest(&self, top: Option<usize>, model: &TextModel, record: &Record) -> Result<()> {
+        if !self.any() {
+            return Ok(());
+        }
+        let scores = EdgeScores::of_record(record)?;
+        let circuit = scores.circuit(top.unwrap_or(DEFAULT_TOP), Keep::Paths);
+        self.write(&scores, &circuit, model, record)
+    }
+
     /// Writes the files asked for.
-    pub fn write(
+    fn write(
         &self,
         scores: &EdgeScores,
         circuit: &Circuit,

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
 use microtome::Method;
-use microtome::circuit::EdgeScores;
 use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
-use microtome::circuit::scores::Keep;
 use microtome::method::patch::Direction;
 
 use crate::answer::answer_then;
@@ -57,9 +55,6 @@ pub struct Args {
     output: output::OutputArgs,
 }
 
-/// Edges of a circuit, where nobody says how many.
-const DEFAULT_TOP: usize = 100;
-
 /// What the steps of integrated gradients go along.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Along {
@@ -93,22 +88,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let method = Method::EdgeAttribution(EdgeAttribution { direction, gradients });
     let experiment = args.ask.experiment(&args.model, prompts, method)?;
-    match (args.files.any(), args.top) {
-        (true, Some(0)) => bail!("--top 0 takes no edge; take at least one"),
-        (true, _) => args.files.check(&experiment, &args.output)?,
-        (false, Some(_)) => {
-            bail!(
-                "--top says how large a circuit is written; name a file with --graph, --dot, --eap or --attribution-graph"
-            )
-        }
-        (false, None) => {}
-    }
+    args.files.check_top(args.top, &experiment, &args.output)?;
     answer_then(&experiment, &args.output, |model, record| {
-        if !args.files.any() {
-            return Ok(());
-        }
-        let scores = EdgeScores::of_record(record)?;
-        let circuit = scores.circuit(args.top.unwrap_or(DEFAULT_TOP), Keep::Paths);
-        args.files.write(&scores, &circuit, model, record)
+        args.files.write_strongest(args.top, model, record)
     })
 }

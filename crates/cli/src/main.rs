@@ -38,6 +38,7 @@ mod replay;
 mod run;
 mod scan;
 mod serve;
+mod steer;
 mod study;
 mod task;
 mod tokens;
@@ -89,6 +90,7 @@ enum Command {
     Edit(edit::Args),
     Generate(generate::Args),
     Neurons(neurons::Args),
+    Steer(steer::Args),
     Lens(lens::Args),
     Importance(importance::Args),
     Heads(heads::Args),
@@ -160,6 +162,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Neurons(args) => neurons::run(&args),
+        Command::Steer(args) => steer::run(&args),
         Command::Lens(args) => lens::run(&args),
         Command::Importance(args) => importance::run(&args),
         Command::Heads(args) => heads::run(&args),

@@ -14,6 +14,7 @@ use microtome::method::generate::Comparison;
 use microtome::method::logit_lens::{ANSWER_REACHES, LensReadings, Rows, TOP1_SETTLES};
 use microtome::method::pairs::Backup;
 use microtome::method::remeasure::{Remeasured, RemeasuredCell};
+use microtome::method::steering::SteeredText;
 use microtome::model::Precision;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
@@ -223,6 +224,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(remeasured) = &record.results.remeasured {
         remeasured_text(&mut out, remeasured, args);
     }
+    steered_text(&mut out, &record.results.steered);
     extractions_text(&mut out, &record.results.extractions, args);
     circuits_text(&mut out, record, args);
     let _ = writeln!(out);
@@ -230,7 +232,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     let n_notes = match &record.experiment.method {
         _ if record.results.tables.is_empty() => usize::MAX,
         Method::Edit(edit) => 1 + edit.edits.len(),
-        Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) => 2,
+        Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) | Method::Steering(_) => 2,
         Method::CircuitSearch(search) => 1 + search.by.len(),
         Method::CircuitCurve(_) | Method::FactualRecall(_) => 2,
         Method::HeadScores(_)
@@ -346,6 +348,14 @@ fn remeasured_text(out: &mut String, remeasured: &Remeasured, args: &OutputArgs)
     }
 }
 
+/// Texts written with a direction added.
+fn steered_text(out: &mut String, texts: &[SteeredText]) {
+    for SteeredText { strength, text, perplexity, .. } in texts {
+        let _ =
+            writeln!(out, "\nstrength {strength}, perplexity {}\n{}", number(*perplexity), text.trim_end());
+    }
+}
+
 /// Heads that bring a fact to the last position.
 fn extractions_text(out: &mut String, extractions: &[Extraction], args: &OutputArgs) {
     if extractions.is_empty() {
@@ -456,7 +466,9 @@ fn prompt_text(out: &mut String, prompt: &PromptReport) {
     }
     for run in &prompt.runs {
         let _ = writeln!(out, "{:8} {}", run.name, metrics_line(&run.metrics));
-        let _ = writeln!(out, "         next: {}", top_line(&run.top));
+        if !run.top.is_empty() {
+            let _ = writeln!(out, "         next: {}", top_line(&run.top));
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use microtome::circuit::{Node, Receiver};
 use microtome::method::patch::Direction;
 use microtome::model::Positions;
 
-use crate::answer::answer;
+use crate::answer::answer_then;
 use crate::args::{AskArgs, ModelArgs, positions};
+use crate::circuit_files::CircuitFiles;
 use crate::output;
 
 /// Patch what components write as chosen others see it, and nothing else
@@ -27,7 +28,7 @@ Examples:
   microtome path-patch \"When Mary and John went to the store, John gave a drink to\" \\
     -c \"When Mary and John went to the store, Mary gave a drink to\" -t \" Mary\" -f \" John\"
   microtome path-patch -m gpt2 --pairs ioi.json --to 9.9.q,9.6.q,10.0.q --together --mlps recomputed
-  microtome path-patch --pairs docs/names.json --from every --to every --csv=paths.csv"
+  microtome path-patch --pairs docs/names.json --from every --to every --graph exact.svg --eap exact.json --top 60"
 )]
 pub struct Args {
     /// The clean prompt
@@ -63,6 +64,12 @@ pub struct Args {
     /// Positions at which senders' outputs are patched: all, last, 3,5 or 4..
     #[arg(long, value_parser = positions, default_value = "all", allow_hyphen_values = true)]
     at: Positions,
+    #[command(flatten)]
+    files: CircuitFiles,
+    /// Edges of the circuit that these files show, the strongest, pruned to those on a way from input to logits; of a patch from
+    /// every sender to every receiver [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    top: Option<usize>,
     #[command(flatten)]
     output: output::OutputArgs,
 }
@@ -120,5 +127,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
     let experiment = args.ask.experiment(&args.model, prompts, Method::PathPatch(patch))?;
-    answer(&experiment, &args.output)
+    args.files.check_top(args.top, &experiment, &args.output)?;
+    answer_then(&experiment, &args.output, |model, record| {
+        args.files.write_strongest(args.top, model, record)
+    })
 }

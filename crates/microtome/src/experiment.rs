@@ -34,6 +34,7 @@ use crate::method::{
     neuron::{self, NeuronProfile},
     pairs::Pairs,
     patch::Patch,
+    steering::Steering,
     strongest_neurons::StrongestNeurons,
 };
 use crate::metric::{MetricId, Needs};
@@ -124,6 +125,8 @@ pub enum Method {
     Neuron(NeuronProfile),
     /// The neurons most active at a position, or that write most towards the answer.
     StrongestNeurons(StrongestNeurons),
+    /// A direction is added to the residual stream while prompts are read and text is written.
+    Steering(Steering),
     /// The residual stream is read as logits at every layer and position.
     LogitLens(LogitLens),
     /// Every head gets one number: how much it matters for this prompt.
@@ -161,6 +164,7 @@ impl Method {
             Method::Generate(_) => "generate",
             Method::Neuron(_) => "neuron",
             Method::StrongestNeurons(_) => "strongest_neurons",
+            Method::Steering(_) => "steering",
             Method::LogitLens(_) => "logit_lens",
             Method::Importance(_) => "importance",
             Method::HeadScores(_) => "head_scores",
@@ -185,6 +189,7 @@ impl Method {
             Method::CircuitCurve(curve) => curve.count(config),
             Method::CircuitJudgement(judgement) => judgement.count(),
             Method::InductionCircuit(circuit) => circuit.count(config),
+            Method::Steering(steering) => steering.strengths.len(),
             Method::FactualRecall(recall) => recall.count(config),
             Method::Neuron(_) => neuron::RUNS,
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
@@ -301,6 +306,7 @@ impl Experiment {
             Method::Generate(generate) => generate.run(self, model, watch),
             Method::Neuron(profile) => profile.run(self, model, watch),
             Method::StrongestNeurons(strongest) => strongest.run(self, model, watch),
+            Method::Steering(steering) => steering.run(self, model, watch),
             Method::LogitLens(lens) => lens.run(self, model, watch),
             Method::Importance(importance) => importance.run(self, model, watch),
             Method::HeadScores(scoring) => scoring.run(self, model, watch),

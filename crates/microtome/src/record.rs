@@ -16,6 +16,7 @@ use crate::method::logit_lens::LensReadings;
 use crate::method::neuron::NeuronReport;
 use crate::method::pairs::Backup;
 use crate::method::remeasure::Remeasured;
+use crate::method::steering::SteeredText;
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
 
@@ -72,6 +73,9 @@ pub struct Results {
     /// Generated text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
+    /// Texts written with a direction added, one for each strength.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steered: Vec<SteeredText>,
     /// What every layer would say at every position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lens: Option<LensReadings>,

@@ -15,6 +15,7 @@ use microtome::method::change::Replacement;
 use microtome::method::detect::Target;
 use microtome::method::edit::{ChangeSpec, EditSpec};
 use microtome::method::patch::By;
+use microtome::method::steering::SteeringDirection;
 use microtome::metric::METRICS;
 use microtome::model::{Config, Positions, Units};
 use microtome::{Experiment, Method, Text};
@@ -196,6 +197,20 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::Composition(_) => vec![],
+        Method::Steering(steering) => {
+            at_most("strengths", steering.strengths.len(), MOST_CIRCUITS)?;
+            match &steering.along {
+                SteeringDirection::Difference { towards, away, .. } => {
+                    at_most("texts of a direction", towards.len() + away.len(), MOST_PROMPTS)?;
+                    towards.iter().chain(away).try_for_each(check_text)?;
+                }
+                SteeringDirection::Vector(numbers) => {
+                    at_most("numbers of a direction", numbers.len(), config.d_model)?;
+                }
+                SteeringDirection::Neuron(_) => {}
+            }
+            vec![]
+        }
         Method::FactualRecall(recall) => {
             at_most("prompts", recall.count.unwrap_or(0), MOST_PROMPTS)?;
             vec![]

@@ -696,7 +696,7 @@ export interface components {
         CircuitJudgement: {
             /** @description The circuits. */
             circuits: components["schemas"]["NamedCircuit"][];
-            /** @description Kinds of rest; all three where left out. */
+            /** @description Kinds of rest; all three where left out, but for the mean where prompts differ in length. */
             rests?: components["schemas"]["Rest"][];
             /** @description Random circuits of as many edges; 10 where left out. */
             random?: number | null;
@@ -849,6 +849,11 @@ export interface components {
          * @enum {string}
          */
         Direction: "denoise" | "noise";
+        /**
+         * @description How long a direction is.
+         * @enum {string}
+         */
+        DirectionLength: "as_is" | "one";
         /**
          * @description An edge of a model's graph, from what writes to what reads; into a head at <q>, <k> or <v>.
          * @example input->a0.h1<q>
@@ -1369,6 +1374,9 @@ export interface components {
             /** @description The neurons most active at a position, or that write most towards the answer. */
             strongest_neurons: components["schemas"]["StrongestNeurons"];
         } | {
+            /** @description A direction is added to the residual stream while prompts are read and text is written. */
+            steering: components["schemas"]["Steering"];
+        } | {
             /** @description The residual stream is read as logits at every layer and position. */
             logit_lens: components["schemas"]["LogitLens"];
         } | {
@@ -1624,6 +1632,11 @@ export interface components {
              */
             eps: number;
         };
+        /**
+         * @description Which positions of a text count.
+         * @enum {string}
+         */
+        Over: "last" | "all";
         /** @description An ablation of pairs. */
         Pairs: {
             /** @description The components that are paired; every head where left out. */
@@ -1881,6 +1894,8 @@ export interface components {
             /** @description One table per metric and quantity. */
             tables?: components["schemas"]["Table"][];
             generation?: null | components["schemas"]["Generation"];
+            /** @description Texts written with a direction added, one for each strength. */
+            steered?: components["schemas"]["SteeredText"][];
             lens?: null | components["schemas"]["LensReadings"];
             corrupt_lens?: null | components["schemas"]["LensReadings"];
             roles?: null | components["schemas"]["RoleTable"];
@@ -1984,6 +1999,59 @@ export interface components {
              * @description Upper end.
              */
             high: number;
+        };
+        /** @description A text written with a direction added. */
+        SteeredText: {
+            /**
+             * Format: double
+             * @description How much of the direction was added; 0 = the model as it is.
+             */
+            strength: number;
+            /** @description The text, prompt left out. */
+            text: string;
+            /** @description Its tokens, the prompt's first. */
+            tokens: components["schemas"]["GeneratedToken"][];
+            /**
+             * Format: double
+             * @description Perplexity of prompt and text to the model as it is.
+             */
+            perplexity: number;
+        };
+        /** @description A direction added while prompts are read and text is written. */
+        Steering: {
+            /** @description Where the direction comes from. */
+            along: components["schemas"]["SteeringDirection"];
+            /** @description The layer whose `resid_pre` it is added to. */
+            layer: number;
+            /** @description How much of it is added, one text for each number. */
+            strengths: number[];
+            /** @description Whether the direction is first brought to length 1. */
+            length?: components["schemas"]["DirectionLength"];
+            /** @description How many tokens to add at most; 0 for the numbers alone. */
+            max_new_tokens?: number;
+            /**
+             * Format: double
+             * @description 0 for the most probable token each time.
+             */
+            temperature?: number;
+        };
+        /** @description Where a direction comes from. */
+        SteeringDirection: {
+            /** @description The mean activation of some texts less that of others. */
+            difference: {
+                /** @description The texts it leads to. */
+                towards: components["schemas"]["Text"][];
+                /** @description The texts it leads away from. */
+                away: components["schemas"]["Text"][];
+                /** @description Which positions of each text count. */
+                over?: components["schemas"]["Over"];
+            };
+        } | {
+            /** @description What a neuron writes when it is 1. */
+            neuron: components["schemas"]["Component"];
+        } | {
+            /** @description Numbers, as many as the model is wide. */
+            vector: number[];
         };
         /** @description The strongest neurons, asked for as an experiment. */
         StrongestNeurons: {

@@ -133,13 +133,22 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// Checks that all prompts have one length.
+    ///
+    /// # Errors
+    /// [`Error::PositionsDiffer`] naming the first that has another.
+    pub fn one_length(&self) -> Result<()> {
+        let expected = self.corrupts[0].ids.len();
+        let lengths = || self.corrupts.iter().map(|corrupt| corrupt.ids.len());
+        match lengths().enumerate().find(|&(_, found)| found != expected) {
+            Some((index, found)) => Err(Error::PositionsDiffer { index, found, expected }),
+            None => Ok(()),
+        }
+    }
+
     /// The mean over all corrupt runs, one after the other so that two of them are held.
     fn mean(&self) -> Result<SenderOutputs> {
-        let len = self.corrupts[0].ids.len();
-        if let Some(other) = self.corrupts.iter().position(|corrupt| corrupt.ids.len() != len) {
-            let found = self.corrupts[other].ids.len();
-            return Err(Error::PositionsDiffer { index: other, found, expected: len });
-        }
+        self.one_length()?;
         let mut mean: Option<SenderOutputs> = None;
         for (index, corrupt) in self.corrupts.iter().enumerate() {
             let one = sender_outputs(self.model, &corrupt.ids)?;

@@ -37,7 +37,7 @@ use crate::text_model::TextModel;
 pub struct CircuitJudgement {
     /// The circuits.
     pub circuits: Vec<NamedCircuit>,
-    /// Kinds of rest; all three where left out.
+    /// Kinds of rest; all three where left out, but for the mean where prompts differ in length.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rests: Vec<Rest>,
     /// Random circuits of as many edges; 10 where left out.
@@ -71,8 +71,15 @@ impl CircuitJudgement {
         ["faithfulness", "completeness", "random", "minimality"].into_iter().chain(several).collect()
     }
 
-    fn rests(&self) -> &[Rest] {
-        if self.rests.is_empty() { &Rest::ALL } else { &self.rests }
+    /// The kinds asked for; all where none is, but for the mean where prompts differ in length.
+    fn rests(&self, bench: &Bench) -> Result<Vec<Rest>> {
+        let lengths = bench.one_length();
+        match (&self.rests[..], lengths) {
+            ([], Ok(_)) => Ok(Rest::ALL.to_vec()),
+            ([], Err(_)) => Ok(vec![Rest::Resample, Rest::Zero]),
+            (rests, Err(differ)) if rests.contains(&Rest::Mean) => Err(differ),
+            (rests, _) => Ok(rests.to_vec()),
+        }
     }
 
     fn n_random(&self) -> usize {
@@ -83,10 +90,14 @@ impl CircuitJudgement {
         self.subsets.unwrap_or(4)
     }
 
-    /// How many circuits are measured of a prompt.
+    /// How many circuits are measured of a prompt, at most.
     pub fn count(&self) -> usize {
+        self.total(if self.rests.is_empty() { Rest::ALL.len() } else { self.rests.len() })
+    }
+
+    fn total(&self, rests: usize) -> usize {
         let of = |circuit: &NamedCircuit| {
-            let whole = self.rests().len().saturating_mul(self.n_random().saturating_add(2));
+            let whole = rests.saturating_mul(self.n_random().saturating_add(2));
             whole.saturating_add((self.n_subsets() + 1).saturating_mul(circuit.edges.len() + 1))
         };
         self.circuits.iter().map(of).sum()
@@ -100,14 +111,16 @@ impl CircuitJudgement {
     ) -> Result<Results> {
         self.check()?;
         let metric = single_metric(experiment, "a judgement of circuits")?;
-        let first = Bench::new(experiment, model, metric, self.rests()[0], watch.memory_budget)?;
+        let start = self.rests.first().copied().unwrap_or_default();
+        let first = Bench::new(experiment, model, metric, start, watch.memory_budget)?;
+        let rests = self.rests(&first)?;
         let graph = first.graph;
         let circuits: Vec<Circuit> = self
             .circuits
             .iter()
             .map(|named| Circuit::new(graph, named.edges.iter().copied()))
             .collect::<Result<_>>()?;
-        let total = self.count();
+        let total = self.total(rests.len());
         let mut done = 0;
         (watch.progress)(0, total);
 
@@ -124,7 +137,7 @@ impl CircuitJudgement {
         let mut scale = String::new();
         let mut prompts = vec![];
         let mut minimality: Vec<Vec<f64>> = Vec::new();
-        for (r, &rest) in self.rests().iter().enumerate() {
+        for (r, &rest) in rests.iter().enumerate() {
             let other;
             let bench = if r == 0 {
                 &first
@@ -156,7 +169,7 @@ impl CircuitJudgement {
             }
         }
         let names: Vec<&str> = self.circuits.iter().map(|named| &named.name[..]).collect();
-        let mut tables = self.wholes(&names, &wholes, &scale, metric);
+        let mut tables = self.wholes(&names, &rests, &wholes, &scale, metric);
         tables.push(self.edges(&circuits, &minimality));
         if circuits.len() > 1 {
             let named: Vec<(&str, &BTreeSet<Edge>)> =
@@ -166,7 +179,7 @@ impl CircuitJudgement {
         Ok(Results {
             prompts,
             tables,
-            notes: self.notes(experiment, metric),
+            notes: self.notes(experiment, metric, &rests),
             runs: total,
             runs_wanted: total,
             ..Default::default()
@@ -239,6 +252,7 @@ impl CircuitJudgement {
     fn wholes(
         &self,
         names: &[&str],
+        rests: &[Rest],
         wholes: &[Vec<[Judged; 3]>],
         scale: &str,
         metric: MetricId,
@@ -247,10 +261,10 @@ impl CircuitJudgement {
             Axis { name: "circuit".to_owned(), labels: names.iter().map(|&name| name.to_owned()).collect() },
             Axis {
                 name: "rest".to_owned(),
-                labels: self.rests().iter().map(|rest| rest.name().to_owned()).collect(),
+                labels: rests.iter().map(|rest| rest.name().to_owned()).collect(),
             },
         ];
-        let with = self.rests()[0].name();
+        let with = rests[0].name();
         let scale = format!("{scale} ({with})");
         let whats = [
             ("faithfulness", format!("Faithfulness of circuits, by {}", metric.title()), scale.clone()),
@@ -306,10 +320,10 @@ impl CircuitJudgement {
         }
     }
 
-    fn notes(&self, experiment: &Experiment, metric: MetricId) -> Vec<String> {
+    fn notes(&self, experiment: &Experiment, metric: MetricId, kinds: &[Rest]) -> Vec<String> {
         let name = metric.name();
         let rests: Vec<String> =
-            self.rests().iter().map(|rest| format!("{} = {}", rest.name(), rest.describe())).collect();
+            kinds.iter().map(|rest| format!("{} = {}", rest.name(), rest.describe())).collect();
         let mut notes = vec![
             format!(
                 "faithfulness = ({name} of the circuit - {name} of no edge) / ({name} of the model - {name} of no edge)"
@@ -319,11 +333,15 @@ impl CircuitJudgement {
                 "completeness: faithfulness of all edges but the circuit's; minimality: over the circuit and {} subsets that lack \
                  each edge with probability 1/4, with {}, seed {}",
                 self.n_subsets(),
-                self.rests()[0].name(),
+                kinds[0].name(),
                 experiment.seed
             ),
             format!("{name}: {}", metric.describe()),
         ];
+        if !kinds.contains(&Rest::Mean) && self.rests.is_empty() {
+            notes
+                .push("mean left out: it goes position by position, and prompts differ in length".to_owned());
+        }
         notes.extend(sweep::prompts_note(experiment.prompts.len(), experiment));
         notes
     }

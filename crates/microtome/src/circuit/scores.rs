@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::experiment::Method;
 use crate::method::patch::Direction;
 use crate::record::{Basis, Quantity, Record, Table};
+use crate::stats::mean;
 
 /// Scores of edges of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,8 +63,15 @@ impl EdgeScores {
             }) => *direction,
             _ => return Err(none()),
         };
-        let table = record.results.tables.iter().find(|table| table.quantity == Quantity::Change);
-        let table = table.ok_or_else(none)?;
+        let of = |quantity| record.results.tables.iter().find(|table| table.quantity == quantity);
+        // Patches tell what the metric becomes, not by how much it changes.
+        let (table, base) = match of(Quantity::Change) {
+            Some(table) => (table, 0.0),
+            None => {
+                let table = of(Quantity::Value).ok_or_else(none)?;
+                (table, base_of(record, direction, &table.metric).ok_or_else(none)?)
+            }
+        };
         let sign = match direction {
             Direction::Denoise => 1.0,
             Direction::Noise => -1.0,
@@ -73,7 +81,7 @@ impl EdgeScores {
             Direction::Denoise => "change when the edge carries the clean run's value",
             Direction::Noise => "what is lost when the edge carries the corrupt run's value",
         };
-        let scored = edges.into_iter().filter_map(|(edge, value)| Some((edge, sign * value?)));
+        let scored = edges.into_iter().filter_map(|(edge, value)| Some((edge, sign * (value? - base))));
         Ok(EdgeScores {
             graph: Graph::of(&record.model.config),
             // No zero with a sign: it would be told apart from its own copy.
@@ -127,6 +135,20 @@ impl EdgeScores {
     pub fn count_from(&self, least: f64) -> usize {
         self.edges.iter().filter(|(_, score)| score.abs() >= least).count()
     }
+}
+
+/// The metric of the run that is changed, mean over prompts.
+fn base_of(record: &Record, direction: Direction, metric: &str) -> Option<f64> {
+    let name = match direction {
+        Direction::Denoise => "corrupt",
+        Direction::Noise => "clean",
+    };
+    let values = record.results.prompts.iter().map(|prompt| {
+        let run = prompt.runs.iter().find(|run| run.name == name)?;
+        Some(run.metrics.iter().find(|value| value.metric == metric)?.value)
+    });
+    let values: Vec<f64> = values.collect::<Option<_>>()?;
+    (!values.is_empty()).then(|| mean(&values))
 }
 
 /// The cells of a table over edges, or over senders and receivers, by edge.

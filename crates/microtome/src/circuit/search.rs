@@ -1,6 +1,6 @@
 //! Circuits found automatically, by one way or several, and how much they agree.
 //!
-//! - [`FindBy::Acdc`]: [cuts one after the other](super::acdc), at one threshold or several.
+//! - [`FindBy::Acdc`]: cuts one after the other, at one threshold or several.
 //! - [`FindBy::Edges`]: the edges worth most by [edge attribution patching](super::edge_attribution).
 //! - [`FindBy::Nodes`]: the heads and MLPs whose edges onwards are together worth most, with all edges among them.
 //!
@@ -470,6 +470,9 @@ impl Taking<'_> {
     }
 }
 
+/// How many edges or nodes were taken, and the metric of their circuit by prompt.
+type Taken = (usize, Vec<f64>);
+
 /// The smallest circuit tried that reaches a faithfulness, with its values by prompt; `None` where stopped.
 fn smallest(
     goal: f64,
@@ -478,8 +481,8 @@ fn smallest(
     bench: &Bench,
     ends: &Ends,
     watch: &Watch,
-) -> Result<Option<(usize, Vec<f64>)>> {
-    let first = |sizes: &[usize]| -> Result<Option<Option<(usize, Vec<f64>)>>> {
+) -> Result<Option<Taken>> {
+    let first = |sizes: &[usize]| -> Result<Option<Option<Taken>>> {
         for lot in sizes.chunks(RUNGS) {
             let tried: Vec<Circuit> = lot.iter().map(|&count| of(count)).collect();
             let Some(values) = bench.values(&tried, watch)? else { return Ok(None) };

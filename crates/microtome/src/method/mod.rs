@@ -28,6 +28,7 @@ pub mod pairs;
 pub mod patch;
 pub(crate) mod pattern_change;
 pub mod remeasure;
+pub mod steering;
 pub mod strongest_neurons;
 pub(crate) mod strongest_pairs;
 pub(crate) mod sweep;

@@ -384,7 +384,19 @@ fn what_no_circuit_can_be_found_from_is_an_error_that_says_why() {
     let long = pair(1);
     let short = Prompt { clean: first(&long.clean), corrupt: long.corrupt.as_ref().map(first), ..long };
     let mean = CircuitSearch { rest: Rest::Mean, ..acdc(0.1) };
-    assert!(matches!(refused(mean, vec![pair(1), short]), Error::PositionsDiffer { .. }));
+    assert!(matches!(refused(mean, vec![pair(1), short.clone()]), Error::PositionsDiffer { .. }));
+    // A judgement that names no rest leaves the mean out instead.
+    let edges = ["input->m0", "m0->logits"].map(|edge| edge.parse().unwrap());
+    let circuits = vec![NamedCircuit { name: "one".to_owned(), edges: edges.into_iter().collect() }];
+    let judged = |rests: Vec<Rest>| {
+        let asked = CircuitJudgement { circuits: circuits.clone(), rests, random: Some(0), subsets: Some(0) };
+        let prompts = vec![pair(1), short.clone()];
+        experiment(&model, Method::CircuitJudgement(asked), "logit_diff", prompts).run_quietly(&model)
+    };
+    assert!(matches!(judged(vec![Rest::Resample, Rest::Mean]), Err(Error::PositionsDiffer { .. })));
+    let record = judged(vec![]).unwrap();
+    assert!(record.is_complete());
+    assert_eq!(table(&record, "faithfulness").axes[1].labels, ["resample", "zero"]);
     let begun = Begun { threshold: 0.1, decided: 1 << 20, edges: BTreeSet::new() };
     let beyond = CircuitSearch { begun: vec![begun], ..acdc(0.1) };
     assert!(matches!(refused(beyond, vec![pair(1)]), Error::OutOfRange { .. }));

@@ -15,7 +15,9 @@ use microtome::circuit::{Circuit, Edge, Graph, Node, Port, Receiver, planted};
 use microtome::method::patch::Direction;
 use microtome::metric::MetricId;
 use microtome::model::{Change, Edit, Positions, Precision, Processing, RunOptions, SenderOutputs, Value};
-use microtome::{Answer, Bos, Error, Experiment, Method, Prompt, Quantity, Record, Text, TextModel, Watch};
+use microtome::{
+    Answer, Basis, Bos, Error, Experiment, Method, Prompt, Quantity, Record, Text, TextModel, Watch,
+};
 
 use crate::golden_data::{Golden, values};
 use crate::laws::{pair, toy};
@@ -521,4 +523,26 @@ fn scores_are_written_as_eap_json_and_read_back() {
         experiment(&model, patch(Senders::Heads, Receivers::default()), &["logit_diff"], vec![pair(1)]);
     let error = EdgeScores::of_record(&measured.run_quietly(&model).unwrap()).unwrap_err();
     assert!(error.to_string().contains("path_patch"), "{error}");
+}
+
+#[test]
+fn exact_scores_of_edges_are_what_is_lost_without_each() {
+    let model = toy();
+    let prompts = vec![pair(1), pair(4)];
+    let graph = Graph::of(model.config());
+    let without = |prompt: &Prompt, edge: Edge| {
+        let mut circuit = Circuit::whole(graph);
+        circuit.edges.remove(&edge);
+        logit_diff(&model, prompt, &circuit, &corrupt_outputs(&model, prompt))
+    };
+    let whole = |prompt: &Prompt| {
+        logit_diff(&model, prompt, &Circuit::whole(graph), &corrupt_outputs(&model, prompt))
+    };
+    let asked = experiment(&model, patch(Senders::Every, Receivers::Every), &["logit_diff"], prompts.clone());
+    let scores = EdgeScores::of_record(&asked.run_quietly(&model).unwrap()).unwrap();
+    assert_eq!((scores.edges.len(), scores.basis), (graph.edges().len(), Basis::Exact));
+    for &(edge, score) in scores.edges.iter().step_by(7) {
+        let lost = prompts.iter().map(|prompt| whole(prompt) - without(prompt, edge)).sum::<f64>() / 2.0;
+        assert!((lost - score).abs() < 1e-4, "{edge}: {score} {lost}");
+    }
 }

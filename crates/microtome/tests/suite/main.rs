@@ -19,4 +19,5 @@ mod neurons;
 mod pairs;
 mod sae;
 mod shakespeare;
+mod steering;
 mod tasks;

@@ -76,6 +76,13 @@ fn every_method_gives_over_http_what_the_library_gives() {
         question(json!({"neuron": {"neuron": "L2N17", "tokens": 5, "reference": [OTHER]}})),
         question(json!({"strongest_neurons": {"layers": [2, 3], "by": "direct_attribution", "top": 5}})),
         plain(json!({"strongest_neurons": {"by": "activation"}})),
+        question(
+            json!({"steering": {"along": {"difference": {"towards": [OTHER], "away": [NAMES]}}, "layer": 3,
+            "strengths": [-1.0, 0.5, 1.0], "max_new_tokens": 4}}),
+        ),
+        plain(
+            json!({"steering": {"along": {"neuron": "L1N7"}, "layer": 2, "strengths": [3.0], "length": "one"}}),
+        ),
         plain(json!({"importance": {"by": "gradient"}})),
         plain(json!({"importance": {"by": "output_norm"}})),
         plain(json!({"importance": {"by": "ablation_kl"}})),
