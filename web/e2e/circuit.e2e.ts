@@ -62,6 +62,19 @@ test("a chosen edge shows its estimate beside the exact path patch", async () =>
   expect(await state(page, "edge")).toBe(edge.name);
 });
 
+test("a chosen head shows the tokens it promotes, as the API has them", async () => {
+  const scores = await estimated();
+  const head = circuitOf(scores, 40).nodes.map(labelOf).filter((name) => name.startsWith("L")).at(-1) ?? "";
+  const record = await ask(on({ prompts: [{ clean: NAMES.prompt }], method: { promoted_tokens: { components: [head], tokens: 6 } }, metrics: [] }));
+  const found = record.results.promotions?.[0];
+  const page = await open(place("circuit", { ...NAMES, node: head }));
+  await settled(page);
+  const rows = page.getByRole("table", { name: "Promoted tokens" }).locator("tbody tr");
+  await expect.poll(() => rows.count()).toBe(6);
+  const numbers = await rows.evaluateAll((all) => all.map((row) => [...row.querySelectorAll("td:not(.words)")].map((cell) => cell.textContent)));
+  expect(numbers).toEqual(found?.promoted.map((high, i) => [signed(high.value), signed(found.suppressed[i]?.value ?? Number.NaN)]));
+});
+
 test("a node is chosen, pinned and named, and the address keeps it", async () => {
   const scores = await estimated();
   const page = await open(place("circuit", NAMES));

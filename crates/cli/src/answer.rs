@@ -69,7 +69,7 @@ fn check_tables(experiment: &Experiment, output: &OutputArgs) -> Result<()> {
             ("--curves", output.curves.is_some()),
         ];
         if let Some((flag, _)) = asked.iter().find(|(_, asked)| *asked) {
-            bail!("{flag} shows a table, and generated text has none; take --json or --record");
+            bail!("{flag} shows a table, and this has none; take --json or --record");
         }
         return Ok(());
     }

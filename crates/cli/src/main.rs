@@ -33,6 +33,7 @@ mod pairs;
 mod patch;
 mod path_patch;
 mod progress;
+mod promotes;
 mod recall;
 mod replay;
 mod run;
@@ -90,6 +91,7 @@ enum Command {
     Edit(edit::Args),
     Generate(generate::Args),
     Neurons(neurons::Args),
+    Promotes(promotes::Args),
     Steer(steer::Args),
     Lens(lens::Args),
     Importance(importance::Args),
@@ -162,6 +164,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Edit(args) => edit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Neurons(args) => neurons::run(&args),
+        Command::Promotes(args) => promotes::run(&args),
         Command::Steer(args) => steer::run(&args),
         Command::Lens(args) => lens::run(&args),
         Command::Importance(args) => importance::run(&args),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use microtome::corpus_scan::{CorpusScan, Passage};
 use microtome::method::head_circuit::TokenValue;
 use microtome::method::neuron::NeuronReport;
+use microtome::method::promoted_tokens::Promotion;
 use microtome::{Quantity, Record};
 
 use crate::output::{count, duration, number, signed, visible};
@@ -13,10 +14,7 @@ use crate::output::{count, duration, number, signed, visible};
 /// The tokens it raises and lowers, and what is lost without it.
 pub fn neuron_text(out: &mut String, report: &NeuronReport, record: &Record, list: usize) {
     let _ = writeln!(out, "\n{}: what it writes, logits per unit of activation", report.neuron);
-    let text = |value: &TokenValue| format!("[{}] {}", visible(&value.token.token), signed(value.value));
-    for (high, low) in report.promoted.iter().zip(&report.suppressed).take(list) {
-        let _ = writeln!(out, "  {:32}{}", text(high), text(low));
-    }
+    pairs_text(out, &report.promoted, &report.suppressed, list);
     let cosine =
         report.cosine.map_or(String::new(), |cosine| format!(", cosine of the two {}", signed(cosine)));
     let [input, output] = [report.input_norm, report.output_norm].map(number);
@@ -32,6 +30,23 @@ pub fn neuron_text(out: &mut String, report: &NeuronReport, record: &Record, lis
         }
         let show = if table.quantity == Quantity::Change { signed } else { number };
         let _ = writeln!(out, "  {:12} {:>12}  {:>12}  {}", table.metric, show(zero), show(mean), table.unit);
+    }
+}
+
+/// The tokens components raise and lower at a position of each prompt.
+pub fn promotions_text(out: &mut String, promotions: &[Promotion], n_prompts: usize) {
+    for Promotion { component, prompt, position, norm, promoted, suppressed } in promotions {
+        let of = if n_prompts > 1 { format!(" of prompt {}", prompt + 1) } else { String::new() };
+        let _ = writeln!(out, "\n{component} at position {position}{of}, output of norm {}; logits", number(*norm));
+        pairs_text(out, promoted, suppressed, usize::MAX);
+    }
+}
+
+/// Tokens raised and lowered side by side.
+fn pairs_text(out: &mut String, promoted: &[TokenValue], suppressed: &[TokenValue], list: usize) {
+    let text = |value: &TokenValue| format!("[{}] {}", visible(&value.token.token), signed(value.value));
+    for (high, low) in promoted.iter().zip(suppressed).take(list) {
+        let _ = writeln!(out, "  {:32}{}", text(high), text(low));
     }
 }
 

@@ -20,7 +20,7 @@ use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
 use crate::heads_text::{circuit_text, roles_text};
-use crate::neurons_text::neuron_text;
+use crate::neurons_text::{neuron_text, promotions_text};
 use crate::whole_file::write_whole;
 
 /// Where results go besides the terminal.
@@ -224,6 +224,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(remeasured) = &record.results.remeasured {
         remeasured_text(&mut out, remeasured, args);
     }
+    promotions_text(&mut out, &record.results.promotions, record.results.prompts.len());
     steered_text(&mut out, &record.results.steered);
     extractions_text(&mut out, &record.results.extractions, args);
     circuits_text(&mut out, record, args);

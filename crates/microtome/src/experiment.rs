@@ -34,6 +34,7 @@ use crate::method::{
     neuron::{self, NeuronProfile},
     pairs::Pairs,
     patch::Patch,
+    promoted_tokens::PromotedTokens,
     steering::Steering,
     strongest_neurons::StrongestNeurons,
 };
@@ -125,6 +126,8 @@ pub enum Method {
     Neuron(NeuronProfile),
     /// The neurons most active at a position, or that write most towards the answer.
     StrongestNeurons(StrongestNeurons),
+    /// Which tokens components promote at a position.
+    PromotedTokens(PromotedTokens),
     /// A direction is added to the residual stream while prompts are read and text is written.
     Steering(Steering),
     /// The residual stream is read as logits at every layer and position.
@@ -164,6 +167,7 @@ impl Method {
             Method::Generate(_) => "generate",
             Method::Neuron(_) => "neuron",
             Method::StrongestNeurons(_) => "strongest_neurons",
+            Method::PromotedTokens(_) => "promoted_tokens",
             Method::Steering(_) => "steering",
             Method::LogitLens(_) => "logit_lens",
             Method::Importance(_) => "importance",
@@ -306,6 +310,7 @@ impl Experiment {
             Method::Generate(generate) => generate.run(self, model, watch),
             Method::Neuron(profile) => profile.run(self, model, watch),
             Method::StrongestNeurons(strongest) => strongest.run(self, model, watch),
+            Method::PromotedTokens(asked) => asked.run(self, model, watch),
             Method::Steering(steering) => steering.run(self, model, watch),
             Method::LogitLens(lens) => lens.run(self, model, watch),
             Method::Importance(importance) => importance.run(self, model, watch),
@@ -380,7 +385,7 @@ impl Experiment {
             Method::CircuitJudgement(judgement) => judgement.metrics(),
             Method::Composition(_) => Composition::METRICS.to_vec(),
             Method::DirectAttribution(attribution) => attribution.metrics(),
-            Method::Generate(_) => vec![],
+            Method::Generate(_) | Method::PromotedTokens(_) => vec![],
             Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
             Method::FactualRecall(_) => return Ok(FactualRecall::metrics(self)),

@@ -16,6 +16,7 @@ use crate::method::logit_lens::LensReadings;
 use crate::method::neuron::NeuronReport;
 use crate::method::pairs::Backup;
 use crate::method::remeasure::Remeasured;
+use crate::method::promoted_tokens::Promotion;
 use crate::method::steering::SteeredText;
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
@@ -100,6 +101,9 @@ pub struct Results {
     /// Estimates that were measured too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remeasured: Option<Remeasured>,
+    /// Tokens that components promote, by prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promotions: Vec<Promotion>,
     /// Heads that bring a fact to the last position, the one with which most is lost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extractions: Vec<Extraction>,

@@ -197,6 +197,10 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::Composition(_) => vec![],
+        Method::PromotedTokens(asked) => {
+            at_most("components", asked.components.len(), MOST_PARTS)?;
+            vec![]
+        }
         Method::Steering(steering) => {
             at_most("strengths", steering.strengths.len(), MOST_CIRCUITS)?;
             match &steering.along {

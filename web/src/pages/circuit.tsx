@@ -16,7 +16,7 @@ import { StrongestEdges } from "../views/circuit/StrongestEdges";
 import { drawn } from "../views/circuit/drawing";
 import { circuitFiles } from "../views/circuit/files";
 import { parseGroups, withPinned } from "../views/circuit/groups";
-import { allEdges, oneEdge } from "../views/circuit/questions";
+import { allEdges, oneEdge, promotedBy } from "../views/circuit/questions";
 import { circuitOf, edgeTable, labelOf, nodesOf, scoresOf } from "../views/circuit/scores";
 
 export function CircuitPage() {
@@ -24,6 +24,8 @@ export function CircuitPage() {
   const all = useResource(key, runExperiment);
   const exactKey = useComputed(() => oneEdge(asked.value, workspace.edge.value));
   const exact = useResource(exactKey, runExperiment);
+  const promotedKey = useComputed(() => promotedBy(asked.value, workspace.node.value));
+  const promoted = useResource(promotedKey, runExperiment);
   const clean = useTokens(workspace.prompt);
   const corrupt = useTokens(workspace.corrupt);
   const run = useRun(all);
@@ -78,7 +80,7 @@ export function CircuitPage() {
           {scores && key.value !== null && chosenEdge
             ? <ChosenEdge edge={chosenEdge} unit={scores.unit} of={exact} />
             : scores && key.value !== null && chosenNode !== ""
-              ? <ChosenNode name={chosenNode} scores={scores} edges={made?.circuit.edges ?? []} groups={groups} />
+              ? <ChosenNode name={chosenNode} scores={scores} edges={made?.circuit.edges ?? []} groups={groups} promoted={promoted} />
               : (
                 <Panel fill scroll title="Strongest edges" label="Strongest edges" note={scores ? "estimated" : ""}>
                   {scores && made && key.value !== null

@@ -27,6 +27,7 @@ pub mod neuron;
 pub mod pairs;
 pub mod patch;
 pub(crate) mod pattern_change;
+pub mod promoted_tokens;
 pub mod remeasure;
 pub mod steering;
 pub mod strongest_neurons;

@@ -12,14 +12,15 @@ use microtome_model::{Change, Edit, Site, as_f64};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Per, Replacement, Sources, activations};
-use super::circuit_weights::{Embedding, Size, TokensRead, about_weights};
+use super::circuit_weights::about_weights;
 use super::clamp::one_neuron;
 use super::head_circuit::TokenValue;
+use super::promoted_tokens::{ends, logits, neuron_output, tokens_given};
 use super::sweep::{self, Captions, Cells, Swept};
 use crate::component::Component;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::experiment::{Case, Experiment, Watch};
-use crate::record::{Axis, Basis, Quantity, Results, Table, TokenLabel};
+use crate::record::{Axis, Basis, Quantity, Results, Table};
 use crate::text_model::{Text, TextModel};
 
 /// One neuron, asked about as an experiment.
@@ -62,10 +63,6 @@ pub struct NeuronReport {
 
 /// The table of activations.
 pub(crate) const ACTIVATION: &str = "neuron_activation";
-/// Tokens given where nobody says how many.
-const TOKENS: usize = 10;
-/// Most tokens.
-const MOST_TOKENS: usize = 1000;
 /// Runs of each prompt: set to 0, and to the mean.
 pub(crate) const RUNS: usize = 2;
 
@@ -82,11 +79,7 @@ impl NeuronProfile {
         watch: &mut Watch,
     ) -> Result<Results> {
         let (layer, neuron) = one_neuron(self.neuron, model.config())?;
-        let n_tokens = self.tokens.unwrap_or(TOKENS);
-        if !(1..=MOST_TOKENS).contains(&n_tokens) {
-            let (name, value) = ("the number of tokens", n_tokens as f64);
-            return Err(Error::OutOfRange { name, value, expected: "1 to 1000" });
-        }
+        let n_tokens = tokens_given(self.tokens)?;
         let hook = Site::MlpPost.at(layer);
         let cases = experiment.cases(model)?;
         let with = Replacement::Mean { reference: self.reference.clone(), per: Per::Overall };
@@ -112,7 +105,8 @@ impl NeuronProfile {
             Change::Set(microtome_model::Value::Tensor(mean)) => as_f64(&mean.get(neuron)?)?.to_scalar()?,
             _ => 0.0,
         };
-        let (promoted, suppressed) = written(model, layer, neuron, n_tokens)?;
+        let written = logits(model, &neuron_output(model, layer, neuron)?)?;
+        let (promoted, suppressed) = ends(model, &written, n_tokens);
         let (into, out) = directions(model, layer, neuron)?;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let (input_norm, output_norm) = (dot(&into, &into).sqrt(), dot(&out, &out).sqrt());
@@ -173,32 +167,4 @@ fn directions(model: &TextModel, layer: usize, neuron: usize) -> Result<(Vec<f64
     let into = as_f64(&mlp.input.columns(neuron..neuron + 1)?)?.flatten_all()?.to_vec1()?;
     let out = mlp.output.columns(0..mlp.output.d_out())?;
     Ok((into, as_f64(&out.get(neuron)?)?.to_vec1()?))
-}
-
-/// The tokens a neuron raises and those it lowers most, `count` of each.
-fn written(
-    model: &TextModel,
-    layer: usize,
-    neuron: usize,
-    count: usize,
-) -> Result<(Vec<TokenValue>, Vec<TokenValue>)> {
-    let Some(mlp) = &model.model().weights().blocks[layer].mlp else { return Ok((vec![], vec![])) };
-    let row = mlp.output.columns(0..mlp.output.d_out())?.narrow(0, neuron, 1)?.contiguous()?; // [1, d_model]
-    // As a head's output is read: raw weights with centring and gain.
-    let size = Size::LayerNorm;
-    let read = TokensRead { model: model.model(), embedding: Embedding::Embed, size, layer };
-    let logits: Vec<f64> = as_f64(&read.written(&row)?)?.flatten_all()?.to_vec1()?;
-    let mean = logits.iter().sum::<f64>() / logits.len() as f64;
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    let ends = |order: &[u32]| -> Vec<TokenValue> {
-        let value = |&id: &u32| TokenValue {
-            token: TokenLabel { id, token: model.label(id) },
-            value: logits[id as usize] - mean,
-        };
-        order.iter().take(count).map(value).collect()
-    };
-    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
-    let promoted = ends(&order);
-    order.sort_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]).then(a.cmp(&b)));
-    Ok((promoted, ends(&order)))
 }

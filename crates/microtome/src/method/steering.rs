@@ -14,6 +14,7 @@ use microtome_model::{
 use serde::{Deserialize, Serialize};
 
 use super::generate::GeneratedToken;
+use super::promoted_tokens::neuron_output;
 use super::sweep::{self, Captions, Cells, Swept};
 use super::writing::{Draw, Writing};
 use crate::component::Component;
@@ -328,10 +329,7 @@ fn written(component: Component, model: &TextModel) -> Result<Vec<f64>> {
     let Component::Neuron { layer, neuron } = component else {
         return Err(Error::NotANeuron { text: component.to_string() });
     };
-    let block = &model.model().weights().blocks[layer];
-    let mlp = block.mlp.as_ref().ok_or(Error::NotANeuron { text: component.to_string() })?;
-    let out = mlp.output.unpacked()?.w; // [d_mlp, d_model]
-    let row = as_f64(&out.narrow(0, neuron, 1)?)?.squeeze(0)?;
+    let row = as_f64(&neuron_output(model, layer, neuron)?)?.squeeze(0)?;
     Ok(row.to_vec1()?)
 }
 

@@ -17,6 +17,7 @@ mod laws;
 mod lens;
 mod neurons;
 mod pairs;
+mod promoted;
 mod sae;
 mod shakespeare;
 mod steering;

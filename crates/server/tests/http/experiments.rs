@@ -83,6 +83,7 @@ fn every_method_gives_over_http_what_the_library_gives() {
         plain(
             json!({"steering": {"along": {"neuron": "L1N7"}, "layer": 2, "strengths": [3.0], "length": "one"}}),
         ),
+        plain(json!({"promoted_tokens": {"components": ["L2H1", "m3", "a1", "L2N17"], "tokens": 4}})),
         plain(json!({"importance": {"by": "gradient"}})),
         plain(json!({"importance": {"by": "output_norm"}})),
         plain(json!({"importance": {"by": "ablation_kl"}})),

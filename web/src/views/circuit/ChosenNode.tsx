@@ -1,7 +1,10 @@
 import { useId } from "preact/hooks";
+import type { ExperimentRecord } from "../../api";
 import { Button, Panel, signed } from "../../components";
 import { ComponentLink } from "../../shell/ComponentLink";
 import { componentTitle, change, parseComponent, workspace } from "../../state";
+import type { Resource } from "../../state";
+import { Promotes } from "./Promotes";
 import { StrongestEdges } from "./StrongestEdges";
 import { grouped, writeGroups } from "./groups";
 import type { Group } from "./groups";
@@ -15,10 +18,11 @@ interface ChosenNodeProps {
   /** The edges drawn. */
   edges: readonly Edge[];
   groups: readonly Group[];
+  promoted: Resource<ExperimentRecord>;
 }
 
-/** One node: what it is worth, what it reads and what reads it, and the group it is in. */
-export function ChosenNode({ name, scores, edges, groups }: ChosenNodeProps) {
+/** One node: what it is worth and promotes, what it reads and what reads it, and the group it is in. */
+export function ChosenNode({ name, scores, edges, groups, promoted }: ChosenNodeProps) {
   const id = useId();
   const list = useId();
   const component = parseComponent(name);
@@ -52,6 +56,7 @@ export function ChosenNode({ name, scores, edges, groups }: ChosenNodeProps) {
       {group && members.length > 1 && (
         <p class="small">{group.name}: {members.map((member) => <span key={member}><ComponentLink name={member} /> </span>)}<span class="soft">together {signed(total)} {scores.unit}</span></p>
       )}
+      {component && <Promotes of={promoted} />}
       {into.length > 0 && <><h3 class="small">Reads</h3><StrongestEdges label={`What ${name} reads`} edges={into.slice(0, 12)} /></>}
       {from.length > 0 && <><h3 class="small">Is read by</h3><StrongestEdges label={`What reads ${name}`} edges={from.slice(0, 12)} /></>}
     </Panel>

@@ -1,11 +1,14 @@
 // What the Circuit view asks: what every edge is worth, and what one edge does when it is patched.
 
 import type { Experiment, ExperimentRecord } from "../../api";
-import { experiment } from "../../state";
+import { experiment, parseComponent } from "../../state";
 import type { Asked } from "../../state";
 
 /** Steps of integrated gradients: with five the estimate is near the exact patch, and still quick. */
 const STEPS = 5;
+
+/** Tokens shown at either end. */
+const SHOWN = 6;
 
 /** All edges, estimated; null where something is missing. */
 export function allEdges(inputs: Asked | null): Experiment | null {
@@ -19,6 +22,12 @@ export function oneEdge(inputs: Asked | null, name: string): Experiment | null {
   if (!from || !to || allEdges(inputs) === null || !inputs) return null;
   const patch = { from: { each: [from] }, to: { each: [to] }, mlps: "frozen" as const, direction: "noise" as const };
   return experiment(inputs, { path_patch: patch }, { metrics: metrics(inputs) });
+}
+
+/** What a component promotes at the last position of the clean prompt; null for the ends of the graph, which are none. */
+export function promotedBy(inputs: Asked | null, name: string): Experiment | null {
+  if (!inputs || allEdges(inputs) === null || !parseComponent(name)) return null;
+  return experiment({ ...inputs, corrupt: "" }, { promoted_tokens: { components: [name], tokens: SHOWN } }, { metrics: [] });
 }
 
 /** What is lost by it: the clean run's metric less the patched run's. */
