@@ -37,7 +37,11 @@ pub fn neuron_text(out: &mut String, report: &NeuronReport, record: &Record, lis
 pub fn promotions_text(out: &mut String, promotions: &[Promotion], n_prompts: usize) {
     for Promotion { component, prompt, position, norm, promoted, suppressed } in promotions {
         let of = if n_prompts > 1 { format!(" of prompt {}", prompt + 1) } else { String::new() };
-        let _ = writeln!(out, "\n{component} at position {position}{of}, output of norm {}; logits", number(*norm));
+        let _ = writeln!(
+            out,
+            "\n{component} at position {position}{of}, output of norm {}; logits",
+            number(*norm)
+        );
         pairs_text(out, promoted, suppressed, usize::MAX);
     }
 }

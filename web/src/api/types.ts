@@ -1374,6 +1374,9 @@ export interface components {
             /** @description The neurons most active at a position, or that write most towards the answer. */
             strongest_neurons: components["schemas"]["StrongestNeurons"];
         } | {
+            /** @description Which tokens components promote at a position. */
+            promoted_tokens: components["schemas"]["PromotedTokens"];
+        } | {
             /** @description A direction is added to the residual stream while prompts are read and text is written. */
             steering: components["schemas"]["Steering"];
         } | {
@@ -1755,6 +1758,31 @@ export interface components {
             /** @description Runs there will be. */
             runs_wanted: number;
         };
+        /** @description Components asked what tokens they promote at a prompt. */
+        PromotedTokens: {
+            /** @description Heads, attention layers, MLPs or neurons. */
+            components: components["schemas"]["Component"][];
+            /** @description How many tokens are given that each raises, and that it lowers, most; 10 where left out, 1000 at most. */
+            tokens?: number | null;
+        };
+        /** @description What one component promotes at one prompt. */
+        Promotion: {
+            /** @description The component. */
+            component: components["schemas"]["Component"];
+            /** @description Which prompt, counted from 0. */
+            prompt: number;
+            /** @description The position it is read at. */
+            position: number;
+            /**
+             * Format: double
+             * @description L2 norm of its output there.
+             */
+            norm: number;
+            /** @description Tokens whose logits it raises most. */
+            promoted: components["schemas"]["TokenValue"][];
+            /** @description Tokens whose logits it lowers most. */
+            suppressed: components["schemas"]["TokenValue"][];
+        };
         /** @description A prompt with what should, and should not, follow. */
         Prompt: {
             /** @description The prompt; of a pair, the clean one. */
@@ -1906,6 +1934,8 @@ export interface components {
             /** @description Heads that feed the keys of induction heads, the one that matters most first. */
             feedings?: components["schemas"]["Feeding"][];
             remeasured?: null | components["schemas"]["Remeasured"];
+            /** @description Tokens that components promote, by prompt. */
+            promotions?: components["schemas"]["Promotion"][];
             /** @description Heads that bring a fact to the last position, the one with which most is lost first. */
             extractions?: components["schemas"]["Extraction"][];
             /** @description Circuits that were found. */

@@ -79,7 +79,10 @@ impl PromotedTokens {
         Error::refuse_unused("promoted tokens", &[(!experiment.metrics.is_empty(), what)])?;
         let count = tokens_given(self.tokens)?;
         if self.components.is_empty() {
-            return Err(Error::Missing { what: "a component", hint: "name at least one, for example 2.1 or m3" });
+            return Err(Error::Missing {
+                what: "a component",
+                hint: "name at least one, for example 2.1 or m3",
+            });
         }
         self.components.iter().try_for_each(|component| component.check(model.config()))?;
         let cases = experiment.cases(model)?;
@@ -183,11 +186,7 @@ pub(crate) fn logits(model: &TextModel, row: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// The tokens with the largest logits and those with the smallest, `count` of each, less the mean over the vocabulary.
-pub(crate) fn ends(
-    model: &TextModel,
-    logits: &[f64],
-    count: usize,
-) -> (Vec<TokenValue>, Vec<TokenValue>) {
+pub(crate) fn ends(model: &TextModel, logits: &[f64], count: usize) -> (Vec<TokenValue>, Vec<TokenValue>) {
     let mean = logits.iter().sum::<f64>() / logits.len() as f64;
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let first = |order: &[u32]| -> Vec<TokenValue> {

@@ -1,7 +1,7 @@
 //! Promoted tokens: what components write, token by token, is their share of the logits.
 
 use microtome::method::attribution::Attribution;
-use microtome::method::promoted_tokens::{Promotion, PromotedTokens};
+use microtome::method::promoted_tokens::{PromotedTokens, Promotion};
 use microtome::model::{Precision, RunOptions, Site};
 use microtome::{Answer, Bos, Component, Error, Experiment, Method, Prompt, Quantity, Record, TextModel};
 
@@ -57,7 +57,11 @@ fn the_difference_of_two_tokens_is_their_direct_attribution_with_either_weights_
                     let record = ask(&model, method, prompt, read_at).run_quietly(&model).unwrap();
                     let expected = share(&record, found.component);
                     let difference = value(answer) - value(wrong);
-                    assert!((difference - expected).abs() < 1e-4, "{}: {difference} {expected}", found.component);
+                    assert!(
+                        (difference - expected).abs() < 1e-4,
+                        "{}: {difference} {expected}",
+                        found.component
+                    );
                 }
                 // Less their mean, largest first, and the other way round.
                 assert!(found.promoted.iter().map(|of| of.value).sum::<f64>().abs() < 1e-4);
@@ -86,7 +90,8 @@ fn neurons_of_a_layer_promote_what_their_mlp_does_but_for_its_bias_and_heads_wha
     // What is left is the same wherever it is read: the MLP's bias, through the same scale.
     let scale_at = |pos: usize| {
         let hook = Site::LnFinalScale.at(0);
-        let run = model.model().run(&ids(&pair(1).clean), &RunOptions { reads: vec![hook], ..Default::default() });
+        let run =
+            model.model().run(&ids(&pair(1).clean), &RunOptions { reads: vec![hook], ..Default::default() });
         values(run.unwrap().cache.get(hook).unwrap())[pos]
     };
     let other = |names: Vec<String>| {
