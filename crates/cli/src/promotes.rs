@@ -22,8 +22,7 @@ use crate::output;
   microtome promotes L1H3 \"Paris is the capital of\" --read-at 2")]
 pub struct Args {
     /// Components, separated by commas: heads 2.1 or L2H1, attention layers a3, MLPs m3, neurons L2N17
-    #[arg(value_delimiter = ',', required = true)]
-    components: Vec<Component>,
+    components: String,
     /// The prompt
     prompt: Option<String>,
     #[command(flatten)]
@@ -42,7 +41,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let prompts = args.ask.prompts(args.prompt.as_deref(), None, args.pairs.as_deref())?;
-    let asked = PromotedTokens { components: args.components.clone(), tokens: Some(args.tokens) };
+    let named = |name: &str| Ok(name.trim().parse::<Component>()?);
+    let components = args.components.split(',').map(named).collect::<Result<_>>()?;
+    let asked = PromotedTokens { components, tokens: Some(args.tokens) };
     let experiment = args.ask.experiment(&args.model, prompts, Method::PromotedTokens(asked))?;
     answer(&experiment, &args.output)
 }

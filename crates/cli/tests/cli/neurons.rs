@@ -105,3 +105,22 @@ fn a_scan_is_the_librarys_and_goes_on_from_its_file() {
     assert!(bench.refusal(&absent).contains("absent.json"));
     assert!(bench.refusal(&["neurons", "scan", "text.txt", "--neurons", "L0H1"]).contains("no neuron"));
 }
+
+#[test]
+fn promoted_tokens_are_listed_for_heads_mlps_and_neurons() {
+    let bench = Bench::new();
+    let components: Vec<Component> = ["L1H2", "m0", "L0N5"].map(|name| name.parse().unwrap()).to_vec();
+    let found = bench.run_record(&["promotes", "L1H2,m0,L0N5", CLEAN, "--tokens", "3"]);
+    let of: Vec<Component> = found.results.promotions.iter().map(|of| of.component).collect();
+    assert_eq!(of, components);
+    let text = bench.run(&["promotes", "L1H2,m0,L0N5", CLEAN, "--tokens", "3"]);
+    for promotion in &found.results.promotions {
+        assert_eq!(promotion.promoted.len(), 3);
+        assert!(
+            text.contains(&format!("{} at position {}", promotion.component, promotion.position)),
+            "{text}"
+        );
+    }
+    assert!(bench.refusal(&["promotes", "L9H1", CLEAN]).contains("L9H1 does not exist"));
+    assert!(bench.refusal(&["promotes", "L1H2", CLEAN, "--csv"]).contains("has none"));
+}

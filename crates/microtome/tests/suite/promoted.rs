@@ -37,7 +37,7 @@ fn share(record: &Record, component: Component) -> f64 {
         Component::Mlp { layer } => ("direct_mlps", layer),
         _ => unreachable!("heads and MLPs are asked about"),
     };
-    record.table(metric, Quantity::Value).unwrap().values[cell].unwrap()
+    record.table(metric, Quantity::Change).unwrap().values[cell].unwrap()
 }
 
 #[test]
