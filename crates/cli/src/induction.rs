@@ -17,7 +17,7 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microtome induction
-  microtome induction -m runs/induction --heads 2 --sequences 20
+  microtome induction -m runs/induction/last --heads 2 --sequences 20
   microtome induction -m gpt2 --show k_composition --svg composition.svg")]
 pub struct Args {
     #[command(flatten)]
