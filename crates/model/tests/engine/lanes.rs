@@ -173,7 +173,9 @@ proptest! {
         let model = model(kind, Processing::Raw);
         assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget, TOLERANCE);
         let model = packed_model(kind, Processing::Raw);
-        let tolerance = if lanes.iter().any(is_by_head) { 1e-3 } else { 0.0 };
+        // By head, sums have another order; where edits leave a stream that hardly varies, LayerNorm divides by little and
+        // makes that rounding large. In f64, above, nothing of it is left.
+        let tolerance = if lanes.iter().any(is_by_head) { 1e-2 } else { 0.0 };
         assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget, tolerance);
     }
 }
