@@ -116,6 +116,7 @@ enum Command {
 const KEPT: std::time::Duration = std::time::Duration::from_secs(10);
 
 fn main() -> std::process::ExitCode {
+    microtome_kernels::settle_thread_count();
     microtome_kernels::keep_free_memory(KEPT);
     // With as much stack as a main thread has, since commands run on them; before anybody asked for the pool.
     let _ = rayon::ThreadPoolBuilder::new().stack_size(8 << 20).build_global();

@@ -32,6 +32,7 @@ mod reduce;
 mod simd;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod tile;
 
 #[cfg(feature = "mimalloc")]
@@ -51,3 +52,4 @@ pub use matmul::Matrix;
 pub use norm::{NormGradients, layer_norm, layer_norm_backward, norm_divide, norm_scale};
 pub use packed::{PackedMatrix, Precision};
 pub use peak::peak_gflops;
+pub use threads::settle_thread_count;
