@@ -75,15 +75,28 @@ pub fn assert_lanes_equal_the_loop(
     budget: usize,
     tolerance: f64,
 ) {
+    assert_lanes_are_near_the_loop(model, prompts, lanes, read, budget, &|_, _| tolerance);
+}
+
+/// The same; how far each lane may be is told from the lane and its loop's logits, `[position read, d_vocab]`.
+fn assert_lanes_are_near_the_loop(
+    model: &Model,
+    prompts: &[Vec<u32>],
+    lanes: &[Lane],
+    read: &Positions,
+    budget: usize,
+    allowed: &dyn Fn(&Lane, &Tensor) -> f64,
+) {
     let options = LaneOptions { memory_budget: budget, cancel: None };
     let (rows, _) = collect(model, prompts, lanes, read, &options);
     for (index, lane) in lanes.iter().enumerate() {
         let options = RunOptions { edits: lane.edits.clone(), logits: read.clone(), ..Default::default() };
         let full = model.run(&prompts[lane.prompt], &options).unwrap();
+        let tolerance = allowed(lane, full.logits().unwrap());
         for (row, pos) in read.resolve(prompts[lane.prompt].len()).unwrap().into_iter().enumerate() {
             let expected = full.logits().unwrap().get(row).unwrap();
             let d = distance(&rows[&(index, pos)], &expected);
-            assert!(d <= tolerance, "lane {index} {:?} at position {pos}: {d}", lane.edits);
+            assert!(d <= tolerance, "lane {index} {:?} at position {pos}: {d} of {tolerance}", lane.edits);
         }
     }
 }
@@ -170,13 +183,20 @@ proptest! {
         })
     ) {
         prop_assume!(!lanes.iter().any(|lane| splits_and_edits_one_norm(&lane.edits)));
-        let model = model(kind, Processing::Raw);
-        assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget, TOLERANCE);
+        let exact = model(kind, Processing::Raw);
+        let prompts = [prompt(4, 1), prompt(6, 2)];
+        assert_lanes_equal_the_loop(&exact, &prompts, &lanes, &read, budget, TOLERANCE);
         let model = packed_model(kind, Processing::Raw);
-        // By head, sums have another order; where edits leave a stream that hardly varies, LayerNorm divides by little and
-        // makes that rounding large. In f64, above, nothing of it is left.
-        let tolerance = if lanes.iter().any(is_by_head) { 1e-2 } else { 0.0 };
-        assert_lanes_equal_the_loop(&model, &[prompt(4, 1), prompt(6, 2)], &lanes, &read, budget, tolerance);
+        let by_head = lanes.iter().any(is_by_head);
+        // By head, sums have another order in f32; and where the loop itself is off by rounding, so are they.
+        let rounding = |lane: &Lane, logits: &Tensor| {
+            let options = RunOptions { edits: lane.edits.clone(), logits: read.clone(), ..Default::default() };
+            distance(logits, exact.run(&prompts[lane.prompt], &options).unwrap().logits().unwrap())
+        };
+        let allowed = |lane: &Lane, logits: &Tensor| {
+            if by_head { 1e-3f64.max(2.0 * rounding(lane, logits)) } else { 0.0 }
+        };
+        assert_lanes_are_near_the_loop(&model, &prompts, &lanes, &read, budget, &allowed);
     }
 }
 
