@@ -214,6 +214,20 @@ pub struct Watch<'a> {
     pub memory_budget: usize,
 }
 
+impl Watch<'_> {
+    /// A part of what is watched, whose progress counts from `done` of `total` and of which nothing partial is told.
+    pub(crate) fn part<R>(&mut self, done: usize, total: usize, run: impl FnOnce(&mut Watch) -> R) -> R {
+        let Watch { cancel, progress, partial: _, memory_budget } = self;
+        let mut part = Watch {
+            cancel,
+            progress: &mut |runs, _| progress(done + runs, total),
+            partial: None,
+            memory_budget: *memory_budget,
+        };
+        run(&mut part)
+    }
+}
+
 /// What is known before an experiment has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Partial {

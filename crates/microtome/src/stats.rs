@@ -111,16 +111,20 @@ impl Bootstrap {
     /// The interval, and as standard error the standard deviation over resamples: of a statistic that is no mean.
     pub fn spread(&self, statistic: impl Fn(&[u32]) -> Option<f64>) -> Option<Spread> {
         let values: Option<Vec<f64>> = self.draws.iter().map(|draw| statistic(draw)).collect();
-        let values = values?;
-        let stderr = standard_error(&values) * (values.len() as f64).sqrt();
-        let (low, high) = middle(values);
-        Some(Spread { stderr, low, high })
+        Some(scatter(values?))
     }
 
     /// Which prompts the first so many resamples draw.
     pub(crate) fn first(&self, count: usize) -> &[Vec<u32>] {
         &self.draws[..count.min(self.draws.len())]
     }
+}
+
+/// How draws scatter: their standard deviation, and the middle 95 % of them.
+pub(crate) fn scatter(draws: Vec<f64>) -> Spread {
+    let stderr = standard_error(&draws) * (draws.len() as f64).sqrt();
+    let (low, high) = middle(draws);
+    Spread { stderr, low, high }
 }
 
 /// From the 2.5th to the 97.5th percentile.

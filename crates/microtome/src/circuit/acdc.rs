@@ -54,13 +54,12 @@ fn stages(graph: &Graph) -> Vec<Vec<Edge>> {
     lots
 }
 
-/// Goes on from `start` to the end, or until `watch` stops it. `tell` is told how many edges are decided.
+/// Goes on from `start` to the end, or until `watch` stops it; its progress counts edges decided.
 pub(crate) fn search(
     bench: &Bench,
     start: Progress,
     threshold: f64,
-    watch: &Watch,
-    tell: &mut dyn FnMut(usize),
+    watch: &mut Watch,
 ) -> Result<(Progress, bool)> {
     let Progress { mut circuit, mut decided } = start;
     let change = |before: f64, after: f64| match bench.metric.compares() {
@@ -103,7 +102,7 @@ pub(crate) fn search(
                 circuit = next;
                 decided += taken;
                 undecided.drain(..taken);
-                tell(decided);
+                (watch.progress)(decided, bench.edges.len());
                 continue;
             }
             let Some(values) = bench.values(&tried, watch)? else { return stopped(circuit, decided) };
@@ -135,7 +134,7 @@ pub(crate) fn search(
             };
             decided += taken;
             undecided.drain(..taken);
-            tell(decided);
+            (watch.progress)(decided, bench.edges.len());
         }
     }
     Ok((Progress { circuit, decided }, true))

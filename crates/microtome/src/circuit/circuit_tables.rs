@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::compare::jaccard;
+use super::evaluate::Rest;
 use super::faithfulness::Ends;
 use super::graph::Edge;
 use super::search::FoundCircuit;
@@ -46,6 +47,15 @@ pub(crate) fn tables(circuits: &[FoundCircuit], ends: &Ends, metric: MetricId) -
         tables.push(jaccard_table(&circuits.iter().map(|c| (&c.name[..], &c.edges)).collect::<Vec<_>>()));
     }
     tables
+}
+
+/// What faithfulness is, in words, and what edges outside a circuit carry where there is one kind of it.
+pub(crate) fn faithfulness_note(metric: MetricId, rest: Option<Rest>) -> String {
+    let name = metric.name();
+    let carry = rest.map_or_else(String::new, |rest| format!("; edges outside carry {}", rest.describe()));
+    format!(
+        "faithfulness = ({name} of the circuit - {name} of no edge) / ({name} of the model - {name} of no edge){carry}"
+    )
 }
 
 /// What 0 and 1 mean of faithfulness.

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::circuit_tables::scale_of;
+use super::circuit_tables::{faithfulness_note, scale_of};
 use super::compare::jaccard;
 use super::edge_attribution::GradientsAt;
 use super::evaluate::{Bench, Rest};
@@ -22,7 +22,7 @@ use crate::method::gradient::one_metric;
 use crate::method::sweep;
 use crate::metric::MetricId;
 use crate::record::{Axis, Basis, Quantity, Results, Table};
-use crate::stats::{Bootstrap, Spread, mean, standard_error};
+use crate::stats::{Bootstrap, Spread, mean, scatter};
 use crate::text_model::TextModel;
 
 /// The faithfulness of circuits by size.
@@ -269,11 +269,8 @@ impl CircuitCurve {
             })
             .collect();
         let cell = |share: usize| {
-            let mut values: Vec<f64> = shared.iter().map(|by_share| by_share[share]).collect();
-            values.sort_by(f64::total_cmp);
-            let at = |part: f64| values[(part * (values.len() - 1) as f64).round() as usize];
-            let deviation = standard_error(&values) * (values.len() as f64).sqrt();
-            (Some(mean(&values)), Some(Spread { stderr: deviation, low: at(0.025), high: at(0.975) }))
+            let values: Vec<f64> = shared.iter().map(|by_share| by_share[share]).collect();
+            (Some(mean(&values)), Some(scatter(values)))
         };
         let (values, spread) = (0..whole.len()).map(cell).unzip();
         Table {
@@ -298,11 +295,7 @@ impl CircuitCurve {
     fn notes(&self, experiment: &Experiment, metric: MetricId, random: usize) -> Vec<String> {
         let name = metric.name();
         let mut notes = vec![
-            format!(
-                "faithfulness = ({name} of the circuit - {name} of no edge) / ({name} of the model - {name} of no edge); edges \
-                 outside carry {}",
-                self.rest.describe()
-            ),
+            faithfulness_note(metric, Some(self.rest)),
             format!(
                 "edges ranked by edge attribution patching ({}), {}; random: {random} rankings, seed {}",
                 at(self.gradients),

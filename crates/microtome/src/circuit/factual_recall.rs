@@ -12,15 +12,15 @@
 //! Meng et al. 2022 (causal tracing; theirs corrupts with noise, and takes windows of ten layers for MLPs and attention), Geva et
 //! al. 2023 (extraction by attention at the last position).
 
-use microtome_model::{Change, Config, Edit, Hook, Positions, RunOptions, Site, Value, as_f64};
+use microtome_model::{Config, Hook, Positions, RunOptions, Site, as_f64};
 use serde::{Deserialize, Serialize};
 
 use crate::component::Component;
 use crate::error::{Error, Result};
 use crate::experiment::{Case, Experiment, Watch};
-use crate::method::patch::{Direction, Patch, PromptPairs};
-use crate::method::sweep::{self, Captions, Cells, Swept};
-use crate::metric::MetricId;
+use crate::method::patch::{Direction, Place, PromptPairs};
+use crate::method::sweep::{self, Captions, Swept};
+use crate::metric::{Compares, MetricId};
 use crate::record::{Axis, Basis, Quantity, Results, Table};
 use crate::stats::{Spread, over_prompts};
 use crate::task::{Lengths, Make};
@@ -62,17 +62,17 @@ const LISTED: usize = 20;
 const MOST: usize = 1000;
 
 /// What is patched layer by layer, and where.
-const PLACES: [(&str, Site, Place); 6] = [
-    ("stream at subject", Site::ResidPre, Place::Subject),
-    ("attention at subject", Site::AttnOut, Place::Subject),
-    ("MLP at subject", Site::MlpOut, Place::Subject),
-    ("stream at last", Site::ResidPre, Place::Last),
-    ("attention at last", Site::AttnOut, Place::Last),
-    ("MLP at last", Site::MlpOut, Place::Last),
+const PLACES: [(&str, Site, Position); 6] = [
+    ("stream at subject", Site::ResidPre, Position::Subject),
+    ("attention at subject", Site::AttnOut, Position::Subject),
+    ("MLP at subject", Site::MlpOut, Position::Subject),
+    ("stream at last", Site::ResidPre, Position::Last),
+    ("attention at last", Site::AttnOut, Position::Last),
+    ("MLP at last", Site::MlpOut, Position::Last),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     Subject,
     Last,
 }
@@ -119,7 +119,7 @@ impl FactualRecall {
         let (layered, headed) = (config.n_layers * places.len(), config.n_layers * config.n_heads);
         let total = asked.prompts.len() * (layered + headed);
 
-        let cells: Vec<(usize, Site, Place)> = (0..config.n_layers)
+        let cells: Vec<(usize, Site, Position)> = (0..config.n_layers)
             .flat_map(|layer| places.iter().map(move |&&(_, site, place)| (layer, site, place)))
             .collect();
         let captions = Captions {
@@ -133,51 +133,37 @@ impl FactualRecall {
             done: "when it is the clean run's at one layer and place".to_owned(),
         };
         let tables = |swept: &Swept| {
-            sweep::recovery_tables(swept, &captions, asked.seed, &ends(swept, Direction::Denoise))
+            sweep::recovery_tables(swept, &captions, asked.seed, &Direction::Denoise.ends(swept))
         };
-        let denoised = {
-            let mut first = within(watch, 0, total);
-            let edits = |prompt: usize| {
-                let at = |place: Place| match place {
-                    Place::Subject => subjects[prompt].last().copied().unwrap_or_default(),
-                    Place::Last => pairs.cases[prompt].clean.ids.len() - 1,
-                };
-                cells
-                    .iter()
-                    .map(|&(layer, site, place)| around(site, layer, window, at(place), config))
-                    .collect()
+        let last = |prompt: usize| pairs.cases[prompt].clean.ids.len() - 1;
+        let by_layer = |prompt: usize| -> Vec<Vec<Place>> {
+            let at = |place: Position| match place {
+                Position::Subject => subjects[prompt].last().copied().unwrap_or_default(),
+                Position::Last => last(prompt),
             };
-            patched(
-                &asked,
-                model,
-                &mut first.watch(),
-                &pairs,
-                Direction::Denoise,
-                &tables,
-                cells.len(),
-                &edits,
-            )?
+            let of = |&(layer, site, place): &_| around(site, layer, window, at(place), config);
+            cells.iter().map(of).collect()
         };
-
-        let captions = Captions { axes: head_axes(config), done: String::new() };
-        let no_tables = |_: &Swept| vec![];
-        let noised = {
-            let mut second = within(watch, denoised.runs, total);
-            let edits = |prompt: usize| {
-                let last = pairs.cases[prompt].clean.ids.len() - 1;
-                let head = |cell: usize| {
-                    vec![(Site::Z.at(cell / config.n_heads), Some(cell % config.n_heads), last)]
-                };
-                (0..headed).map(head).collect()
+        let by_head = |prompt: usize| -> Vec<Vec<Place>> {
+            let at = Positions::At(vec![last(prompt)]);
+            let head = |cell: usize| {
+                let (layer, head) = (cell / config.n_heads, cell % config.n_heads);
+                vec![Place { hook: Site::Z.at(layer), head: Some(head), at: at.clone() }]
             };
-            patched(&asked, model, &mut second.watch(), &pairs, Direction::Noise, &no_tables, headed, &edits)?
+            (0..headed).map(head).collect()
         };
+        let denoised = watch.part(0, total, |watch| {
+            pairs.sweep(&asked, model, watch, Direction::Denoise, (cells.len(), &by_layer), &tables)
+        })?;
+        let noised = watch.part(denoised.runs, total, |watch| {
+            pairs.sweep(&asked, model, watch, Direction::Noise, (headed, &by_head), &|_| vec![])
+        })?;
         // Both halves over the same prompts: a stop in the second leaves fewer.
         let counted = denoised.bases.len().min(noised.bases.len());
-        let recovered =
-            sweep::recovery_tables(&noised, &captions, asked.seed, &ends(&noised, Direction::Noise));
-        let lost = recovered.into_iter().find(|table| table.quantity == Quantity::Recovery);
-        let lost = lost_table(lost.ok_or(Error::NothingToExplain { metric: "the metric", value: 0.0 })?);
+        let captions = Captions { axes: head_axes(config), done: String::new() };
+        let kept = sweep::recovery_tables(&noised, &captions, asked.seed, &Direction::Noise.ends(&noised));
+        let kept = kept.into_iter().find(|table| table.quantity == Quantity::Recovery);
+        let lost = lost_table(kept.expect("a metric that compares with nothing is measured"));
         let by_prompt = (0..counted)
             .map(|i| attention(model, &pairs.cases[i], &subjects[i]))
             .collect::<Result<Vec<Vec<f64>>>>()?;
@@ -194,7 +180,7 @@ impl FactualRecall {
             spread: spreads.into_iter().map(Some).collect(),
         };
         let extractions = extractions(&lost, &means, config.n_heads);
-        let ends = ends(&denoised, Direction::Denoise);
+        let ends = Direction::Denoise.ends(&denoised);
         let report = |(i, (corrupt, clean)): (usize, &(_, _))| {
             let runs = [("clean", Some(clean)), ("corrupt", Some(corrupt))];
             sweep::report(model, &pairs.cases[i], Some(pairs.corrupts[i].clone()), &denoised.metrics, &runs)
@@ -213,6 +199,10 @@ impl FactualRecall {
         let mut asked = experiment.clone();
         if asked.metrics.is_empty() {
             asked.metrics = vec![MetricId::named("logit_diff")?];
+        }
+        if asked.metrics.iter().all(|metric| metric.compares() == Compares::Original) {
+            let hint = "of one that compares with the unedited run there is no recovery; add logit_diff, prob or another";
+            return Err(Error::Missing { what: "a metric whose recovery can be told", hint });
         }
         if asked.prompts.is_empty() {
             let count = self.count.unwrap_or(16);
@@ -272,61 +262,13 @@ fn subject(case: &Case, corrupt: &[u32]) -> Result<Vec<usize>> {
     Ok(differ)
 }
 
-/// Hook, head of it, position.
-type Spot = (Hook, Option<usize>, usize);
-
 /// The stream at a layer, or the outputs of so many layers around it.
-fn around(site: Site, layer: usize, window: usize, pos: usize, config: &Config) -> Vec<Spot> {
-    if site == Site::ResidPre {
-        return vec![(site.at(layer), None, pos)];
-    }
-    let first = (layer + window / 2 + 1).saturating_sub(window);
-    let end = (layer + window / 2 + 1).min(config.n_layers);
-    (first..end).map(|layer| (site.at(layer), None, pos)).collect()
-}
-
-/// Runs cells that take values of the other run.
-#[expect(clippy::too_many_arguments, reason = "the halves of one question, nowhere else")]
-fn patched(
-    asked: &Experiment,
-    model: &TextModel,
-    watch: &mut Watch,
-    pairs: &PromptPairs,
-    direction: Direction,
-    tables: &dyn Fn(&Swept) -> Vec<Table>,
-    n_cells: usize,
-    spots: &dyn Fn(usize) -> Vec<Vec<Spot>>,
-) -> Result<Swept> {
-    let meter = sweep::meter(asked)?;
-    sweep::run(asked, model, watch, n_cells, tables, |prompt| {
-        let case = &pairs.cases[prompt];
-        let (base, other) = direction.base_and_other(&case.clean, &pairs.corrupts[prompt]);
-        let spots = spots(prompt);
-        let mut reads: Vec<Hook> = spots.iter().flatten().map(|spot| spot.0).collect();
-        reads.sort_by_key(|hook| (hook.layer, hook.to_string()));
-        reads.dedup();
-        let source = case.subject(other);
-        let options = RunOptions { reads, logits: meter.read(), ..Default::default() };
-        let run = model.model().run(&source.tokens, &options)?;
-        let edit = |&(hook, head, pos): &Spot| -> Result<Edit> {
-            let value = Change::Set(Value::Tensor(run.cache.get(hook)?.clone()));
-            let edit = Edit::new(hook, value).positions(Positions::At(vec![pos]));
-            Ok(match head {
-                Some(head) => edit.units([head]),
-                None => edit,
-            })
-        };
-        let edits =
-            spots.iter().map(|spots| spots.iter().map(edit).collect()).collect::<Result<Vec<Vec<Edit>>>>()?;
-        let reading = meter.of_logits(&source, run.logits()?)?;
-        Ok(Cells { subject: case.subject(base), edits, other: Some(reading) })
-    })
-}
-
-/// The corrupt and clean readings of every prompt.
-fn ends(swept: &Swept, direction: Direction) -> Vec<(crate::measure::Reading, crate::measure::Reading)> {
-    let patch = Patch { site: Site::Z, by: crate::method::patch::By::Head, direction, at: Positions::Last };
-    patch.ends(swept)
+fn around(site: Site, layer: usize, window: usize, pos: usize, config: &Config) -> Vec<Place> {
+    let layers = match site {
+        Site::ResidPre => layer..layer + 1,
+        _ => (layer + window / 2 + 1).saturating_sub(window)..(layer + window / 2 + 1).min(config.n_layers),
+    };
+    layers.map(|layer| Place { hook: site.at(layer), head: None, at: Positions::At(vec![pos]) }).collect()
 }
 
 /// By head: how much of its attention from the last position goes to the subject.
@@ -380,31 +322,4 @@ fn extractions(lost: &Table, attention: &[f64], n_heads: usize) -> Vec<Extractio
     found.sort_by(|a, b| b.lost.total_cmp(&a.lost));
     found.truncate(LISTED);
     found
-}
-
-/// A part of a watched run: its progress counts from `done`, to `total`.
-struct Part<'a> {
-    cancel: &'a std::sync::atomic::AtomicBool,
-    progress: Box<dyn FnMut(usize, usize) + 'a>,
-    memory_budget: usize,
-}
-
-fn within<'a>(watch: &'a mut Watch, done: usize, total: usize) -> Part<'a> {
-    let Watch { cancel, progress, partial: _, memory_budget } = watch;
-    Part {
-        cancel,
-        progress: Box::new(move |runs, _| progress(done + runs, total)),
-        memory_budget: *memory_budget,
-    }
-}
-
-impl Part<'_> {
-    fn watch(&mut self) -> Watch<'_> {
-        Watch {
-            cancel: self.cancel,
-            progress: &mut *self.progress,
-            partial: None,
-            memory_budget: self.memory_budget,
-        }
-    }
 }

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::circuit_tables::{jaccard_table, scale_of};
+use super::circuit_tables::{faithfulness_note, jaccard_table, scale_of};
 use super::evaluate::{Bench, Rest};
 use super::faithfulness::Ends;
 use super::graph::{Circuit, Edge};
@@ -325,9 +325,7 @@ impl CircuitJudgement {
         let rests: Vec<String> =
             kinds.iter().map(|rest| format!("{} = {}", rest.name(), rest.describe())).collect();
         let mut notes = vec![
-            format!(
-                "faithfulness = ({name} of the circuit - {name} of no edge) / ({name} of the model - {name} of no edge)"
-            ),
+            faithfulness_note(metric, None),
             format!("edges outside carry: {}", rests.join("; ")),
             format!(
                 "completeness: faithfulness of all edges but the circuit's; minimality: over the circuit and {} subsets that lack \

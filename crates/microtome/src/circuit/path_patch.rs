@@ -202,8 +202,9 @@ impl PathPatch {
             .map(|i| experiment.corrupt(i, &cases[i].clean, model))
             .collect::<Result<Vec<Tokens>>>()?;
         let captions = Captions { axes: plan.axes.clone(), done: format!("when {}", self.done()) };
-        let tables =
-            |swept: &Swept| sweep::recovery_tables(swept, &captions, experiment.seed, &self.ends(swept));
+        let tables = |swept: &Swept| {
+            sweep::recovery_tables(swept, &captions, experiment.seed, &self.direction.ends(swept))
+        };
         let mut swept = Swept {
             metrics: meter.metrics.clone(),
             bases: vec![],
@@ -237,7 +238,7 @@ impl PathPatch {
             return Err(Error::StoppedEarly);
         }
 
-        let ends = self.ends(&swept);
+        let ends = self.direction.ends(&swept);
         let report = |(i, (corrupt, clean)): (usize, &(Reading, Reading))| {
             let patched = swept.cells[i].first().and_then(Option::as_ref).filter(|_| plan.cells() == 1);
             let runs = [("clean", Some(clean)), ("corrupt", Some(corrupt)), ("patched", patched)];
@@ -436,15 +437,6 @@ impl PathPatch {
         let (base_reading, base_cache) = run_of(&base)?;
         let (other_reading, other_cache) = run_of(&other)?;
         Ok(Runs { base, base_reading, base_cache, other_cache, other_reading })
-    }
-
-    /// The corrupt and clean readings of every prompt.
-    fn ends(&self, swept: &Swept) -> Vec<(Reading, Reading)> {
-        let of = |(base, other): (&Reading, &Reading)| match self.direction {
-            Direction::Denoise => (base.clone(), other.clone()),
-            Direction::Noise => (other.clone(), base.clone()),
-        };
-        swept.bases.iter().zip(&swept.others).map(of).collect()
     }
 
     /// Senders, receivers and axes, everything checked.

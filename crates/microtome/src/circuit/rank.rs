@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Circuit, Edge, Graph, Node};
+use super::scores::sums_onwards;
 
 /// In which order scored edges are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,16 +37,23 @@ impl Pick {
 
 /// All edges, the first to take first. `scores` stand beside `edges`, which are the graph's; equal ones keep their order.
 pub(crate) fn ranked(edges: &[Edge], scores: &[f64], pick: Pick) -> Vec<Edge> {
-    let sorted = |key: &dyn Fn(f64) -> f64| {
-        let mut places: Vec<usize> = (0..edges.len()).collect();
-        places.sort_by(|&a, &b| key(scores[b]).total_cmp(&key(scores[a])));
-        places.into_iter().map(|place| edges[place]).collect()
-    };
+    let in_order = |places: Vec<usize>| places.into_iter().map(|place| edges[place]).collect();
     match pick {
-        Pick::Strongest => sorted(&f64::abs),
-        Pick::Helpful => sorted(&|score| score),
+        Pick::Strongest => in_order(by_size(scores)),
+        Pick::Helpful => in_order(sorted(scores, |score| score)),
         Pick::Grow => grown(edges, scores),
     }
+}
+
+/// Places of scores, the largest first, whatever their sign; equal ones keep their order.
+pub(crate) fn by_size(scores: &[f64]) -> Vec<usize> {
+    sorted(scores, f64::abs)
+}
+
+fn sorted(scores: &[f64], key: impl Fn(f64) -> f64) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..scores.len()).collect();
+    places.sort_by(|&a, &b| key(scores[b]).total_cmp(&key(scores[a])));
+    places
 }
 
 struct Open {
@@ -113,10 +121,7 @@ pub(crate) fn of_first(graph: Graph, ranked: &[Edge], count: usize) -> Circuit {
 
 /// Nodes between the ends, those with the largest sums of scores of edges onwards first, whatever their sign.
 pub(crate) fn ranked_nodes(graph: &Graph, edges: &[Edge], scores: &[f64]) -> Vec<Node> {
-    let mut sums: HashMap<Node, f64> = HashMap::new();
-    for (edge, score) in edges.iter().zip(scores) {
-        *sums.entry(edge.from).or_default() += score;
-    }
+    let sums = sums_onwards(edges.iter().copied().zip(scores.iter().copied()));
     let mut nodes: Vec<Node> = graph.senders().into_iter().filter(|&node| node != Node::Input).collect();
     let size = |node: &Node| sums.get(node).copied().unwrap_or_default().abs();
     nodes.sort_by(|a, b| size(b).total_cmp(&size(a)));

@@ -11,6 +11,7 @@ use microtome_model::Positions;
 
 use super::graph::{Circuit, Edge, Graph, Node};
 use super::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
+use super::rank::by_size;
 use crate::error::{Error, Result};
 use crate::experiment::Method;
 use crate::method::patch::Direction;
@@ -72,16 +73,13 @@ impl EdgeScores {
                 (table, base_of(record, direction, &table.metric).ok_or_else(none)?)
             }
         };
-        let sign = match direction {
-            Direction::Denoise => 1.0,
-            Direction::Noise => -1.0,
-        };
         let edges = named(table).ok_or_else(none)?;
         let meaning = match direction {
             Direction::Denoise => "change when the edge carries the clean run's value",
             Direction::Noise => "what is lost when the edge carries the corrupt run's value",
         };
-        let scored = edges.into_iter().filter_map(|(edge, value)| Some((edge, sign * (value? - base))));
+        let scored =
+            edges.into_iter().filter_map(|(edge, value)| Some((edge, direction.contribution(value? - base))));
         Ok(EdgeScores {
             graph: Graph::of(&record.model.config),
             // No zero with a sign: it would be told apart from its own copy.
@@ -106,19 +104,15 @@ impl EdgeScores {
 
     /// Scores of all nodes that have one.
     pub fn node_scores(&self) -> HashMap<Node, f64> {
-        let mut scores: HashMap<Node, f64> = HashMap::new();
-        for (edge, score) in &self.edges {
-            *scores.entry(edge.from).or_default() += score;
-        }
+        let mut scores = sums_onwards(self.edges.iter().copied());
         scores.extend(&self.nodes);
         scores
     }
 
     /// The edges by the size of their scores, largest first; equal ones in the graph's order.
     pub fn strongest(&self) -> Vec<(Edge, f64)> {
-        let mut edges = self.edges.clone();
-        edges.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-        edges
+        let scores: Vec<f64> = self.edges.iter().map(|(_, score)| *score).collect();
+        by_size(&scores).into_iter().map(|place| self.edges[place]).collect()
     }
 
     /// The circuit of so many of the strongest edges; edges worth nothing are left out.
@@ -135,6 +129,15 @@ impl EdgeScores {
     pub fn count_from(&self, least: f64) -> usize {
         self.edges.iter().filter(|(_, score)| score.abs() >= least).count()
     }
+}
+
+/// By node, the sum of its edges onwards.
+pub(crate) fn sums_onwards(edges: impl Iterator<Item = (Edge, f64)>) -> HashMap<Node, f64> {
+    let mut sums: HashMap<Node, f64> = HashMap::new();
+    for (edge, score) in edges {
+        *sums.entry(edge.from).or_default() += score;
+    }
+    sums
 }
 
 /// The metric of the run that is changed, mean over prompts.

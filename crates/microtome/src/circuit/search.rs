@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::acdc::{self, Progress};
-use super::circuit_tables::tables;
+use super::circuit_tables::{faithfulness_note, tables};
 use super::edge_attribution::{EdgeAttribution, GradientsAt};
 use super::evaluate::{Bench, Rest};
 use super::faithfulness::Ends;
@@ -295,14 +295,8 @@ impl CircuitSearch {
                 }
             };
             let before = *done;
-            let (found, finished) = {
-                let Watch { cancel, progress, partial: _, memory_budget } = watch;
-                let inner =
-                    Watch { cancel, progress: &mut |_, _| {}, partial: None, memory_budget: *memory_budget };
-                acdc::search(bench, start, threshold, &inner, &mut |decided| {
-                    progress(before + decided, total)
-                })?
-            };
+            let (found, finished) =
+                watch.part(before, total, |watch| acdc::search(bench, start, threshold, watch))?;
             *done = before + found.decided;
             let name = format!("acdc-{threshold}");
             if !finished {
@@ -330,11 +324,7 @@ impl CircuitSearch {
     }
 
     fn notes(&self, experiment: &Experiment, metric: MetricId) -> Vec<String> {
-        let mut notes = vec![format!(
-            "faithfulness = ({0} of the circuit - {0} of no edge) / ({0} of the model - {0} of no edge); edges outside carry {1}",
-            metric.name(),
-            self.rest.describe()
-        )];
+        let mut notes = vec![faithfulness_note(metric, Some(self.rest))];
         for by in &self.by {
             notes.push(match by {
                 FindBy::Acdc(_) => format!(
@@ -550,24 +540,20 @@ pub(crate) fn scores(
     (done, total): (usize, usize),
     watch: &mut Watch,
 ) -> Result<Option<Vec<Vec<f64>>>> {
-    let Watch { cancel, progress, partial: _, memory_budget } = watch;
-    let mut inner = Watch {
-        cancel,
-        progress: &mut |passes, _| progress(done + passes, total),
-        partial: None,
-        memory_budget: *memory_budget,
-    };
-    // Corrupt values in the clean run, as circuits are measured; what is lost is what an edge contributes.
-    let attribution = EdgeAttribution { direction: Direction::Noise, gradients };
-    let found = match attribution.estimate(experiment, bench.model, bench.metric, &mut inner) {
+    // Corrupt values in the clean run, as circuits are measured.
+    let direction = Direction::Noise;
+    let attribution = EdgeAttribution { direction, gradients };
+    let estimate = |watch: &mut Watch| attribution.estimate(experiment, bench.model, bench.metric, watch);
+    let found = match watch.part(done, total, estimate) {
         Err(Error::StoppedEarly) => return Ok(None),
         other => other?,
     };
     if found.by_prompt.len() < bench.n_prompts() {
         return Ok(None);
     }
-    let lost = |scores: Vec<f64>| scores.into_iter().map(|score| -score).collect();
-    Ok(Some(found.by_prompt.into_iter().map(lost).collect()))
+    let contributions =
+        |changes: Vec<f64>| changes.into_iter().map(|change| direction.contribution(change)).collect();
+    Ok(Some(found.by_prompt.into_iter().map(contributions).collect()))
 }
 
 #[cfg(test)]

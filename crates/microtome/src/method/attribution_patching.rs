@@ -199,14 +199,10 @@ impl AttributionPatching {
         cells: &[Vec<Spot>],
         done: usize,
     ) -> Result<Option<Swept>> {
-        let Watch { cancel, progress, memory_budget, .. } = watch;
-        let mut watch = Watch {
-            cancel,
-            progress: &mut |runs, wanted| progress(done + runs, done + wanted),
-            partial: None,
-            memory_budget: *memory_budget,
-        };
-        match self.patch().sweep(experiment, model, &mut watch, pairs, cells, &|_| vec![]) {
+        let wanted = done + pairs.cases.len() * cells.len();
+        let sweep =
+            |watch: &mut Watch| self.patch().sweep(experiment, model, watch, pairs, cells, &|_| vec![]);
+        match watch.part(done, wanted, sweep) {
             Ok(swept) => Ok(Some(swept)),
             Err(Error::StoppedEarly) => Ok(None),
             Err(error) => Err(error),
@@ -236,7 +232,7 @@ impl AttributionPatching {
         }
         let swept = found.as_sweep(metric);
         let captions = Captions { axes: found.axes.clone(), done };
-        let recovery = sweep::recovery_tables(&swept, &captions, seed, &self.patch().ends(&swept))
+        let recovery = sweep::recovery_tables(&swept, &captions, seed, &self.direction.ends(&swept))
             .into_iter()
             .filter(|table| table.quantity == Quantity::Recovery)
             .map(|table| Table {
@@ -254,7 +250,7 @@ impl AttributionPatching {
         found: &Found,
         metric: MetricId,
     ) -> Vec<PromptReport> {
-        let ends = self.patch().ends(&found.as_sweep(metric));
+        let ends = self.direction.ends(&found.as_sweep(metric));
         let of = |(i, (corrupt, clean)): (usize, &(Reading, Reading))| {
             let runs = [("clean", Some(clean)), ("corrupt", Some(corrupt))];
             sweep::report(model, &pairs.cases[i], Some(pairs.corrupts[i].clone()), &[metric], &runs)

@@ -6,9 +6,9 @@
 //!
 //! Meng et al. 2022 (causal tracing), Wang et al. 2022 (head outputs), Heimersheim and Nanda 2024.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use microtome_model::{Config, Edit, Hook, Positions, RunOptions, Site, Tensor, Value};
+use microtome_model::{Change, Config, Edit, Hook, Positions, RunOptions, Site, Value};
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{self, Captions, Cells, Swept};
@@ -98,6 +98,23 @@ impl Direction {
         }
     }
 
+    /// The corrupt and clean readings of every prompt of a sweep.
+    pub(crate) fn ends(self, swept: &Swept) -> Vec<(Reading, Reading)> {
+        let of = |(base, other): (&Reading, &Reading)| match self {
+            Direction::Denoise => (base.clone(), other.clone()),
+            Direction::Noise => (other.clone(), base.clone()),
+        };
+        swept.bases.iter().zip(&swept.others).map(of).collect()
+    }
+
+    /// What an edge or node contributes to the metric, from the change when its value is the other run's.
+    pub(crate) fn contribution(self, change: f64) -> f64 {
+        match self {
+            Direction::Denoise => change,
+            Direction::Noise => -change,
+        }
+    }
+
     /// The run that is changed and the one values come from.
     pub(crate) fn base_and_other<T>(self, clean: T, corrupt: T) -> (T, T) {
         match self {
@@ -116,6 +133,15 @@ pub(crate) struct Spot {
     pub at: Positions,
 }
 
+/// A value that a run takes from the other: a hook's, of one head or whole, at some positions.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub hook: Hook,
+    /// All of the hook where `None`.
+    pub head: Option<usize>,
+    pub at: Positions,
+}
+
 /// Prompt pairs in tokens.
 pub(crate) struct PromptPairs {
     pub cases: Vec<Case>,
@@ -128,6 +154,41 @@ impl PromptPairs {
         let corrupt = |(i, case): (usize, &Case)| experiment.corrupt(i, &case.clean, model);
         let corrupts = cases.iter().enumerate().map(corrupt).collect::<Result<_>>()?;
         Ok(PromptPairs { cases, corrupts })
+    }
+
+    /// Runs cells that take values of the other run: so many of every prompt, and which they are of each.
+    pub(crate) fn sweep(
+        &self,
+        experiment: &Experiment,
+        model: &TextModel,
+        watch: &mut Watch,
+        direction: Direction,
+        (n_cells, cells): (usize, &dyn Fn(usize) -> Vec<Vec<Place>>),
+        tables: &dyn Fn(&Swept) -> Vec<Table>,
+    ) -> Result<Swept> {
+        let meter = sweep::meter(experiment)?;
+        sweep::run(experiment, model, watch, n_cells, tables, |prompt| {
+            let case = &self.cases[prompt];
+            let (base, other) = direction.base_and_other(&case.clean, &self.corrupts[prompt]);
+            let cells = cells(prompt);
+            let hooks: HashSet<Hook> = cells.iter().flatten().map(|place| place.hook).collect();
+            let source = case.subject(other);
+            let reads = hooks.into_iter().collect();
+            let options = RunOptions { reads, logits: meter.read(), ..Default::default() };
+            let run = model.model().run(&source.tokens, &options)?;
+            let reading = meter.of_logits(&source, run.logits()?)?;
+            let edit = |place: &Place| -> Result<Edit> {
+                let value = Change::Set(Value::Tensor(run.cache.get(place.hook)?.clone()));
+                let edit = Edit::new(place.hook, value).positions(place.at.clone());
+                Ok(match place.head {
+                    Some(head) => edit.units([head]),
+                    None => edit,
+                })
+            };
+            let edits =
+                cells.iter().map(|places| places.iter().map(edit).collect()).collect::<Result<_>>()?;
+            Ok(Cells { subject: case.subject(base), edits, other: Some(reading) })
+        })
     }
 }
 
@@ -143,11 +204,12 @@ impl Patch {
         let PromptPairs { cases, corrupts } = &pairs;
         let (cells, axes) = self.cells(model, cases)?;
         let captions = Captions { axes, done: format!("when {}", self.done()) };
-        let tables =
-            |swept: &Swept| sweep::recovery_tables(swept, &captions, experiment.seed, &self.ends(swept));
+        let tables = |swept: &Swept| {
+            sweep::recovery_tables(swept, &captions, experiment.seed, &self.direction.ends(swept))
+        };
         let swept = self.sweep(experiment, model, watch, &pairs, &cells, &tables)?;
 
-        let ends = self.ends(&swept);
+        let ends = self.direction.ends(&swept);
         let prompts = ends
             .iter()
             .enumerate()
@@ -173,23 +235,11 @@ impl Patch {
         cells: &[Vec<Spot>],
         tables: &dyn Fn(&Swept) -> Vec<Table>,
     ) -> Result<Swept> {
-        let hooks = self.hooks(cells);
-        let meter = sweep::meter(experiment)?;
-        sweep::run(experiment, model, watch, cells.len(), tables, |prompt| {
-            let case = &pairs.cases[prompt];
-            let (base, other) = self.direction.base_and_other(&case.clean, &pairs.corrupts[prompt]);
-            let (patched, source) = (case.subject(base), case.subject(other));
-            let options = RunOptions { reads: hooks.clone(), logits: meter.read(), ..Default::default() };
-            let run = model.model().run(&source.tokens, &options)?;
-            let other = Some(meter.of_logits(&source, run.logits()?)?);
-            let values: HashMap<Hook, Tensor> =
-                hooks.iter().map(|&hook| Ok((hook, run.cache.get(hook)?.clone()))).collect::<Result<_>>()?;
-            let edits = cells
-                .iter()
-                .map(|spots| spots.iter().map(|spot| self.edit(spot, &values)).collect())
-                .collect();
-            Ok(Cells { subject: patched, edits, other })
-        })
+        let place =
+            |spot: &Spot| Place { hook: self.site.at(spot.layer), head: spot.head, at: spot.at.clone() };
+        let places: Vec<Vec<Place>> = cells.iter().map(|spots| spots.iter().map(place).collect()).collect();
+        let of_prompt = |_| places.clone();
+        pairs.sweep(experiment, model, watch, self.direction, (cells.len(), &of_prompt), tables)
     }
 
     /// The hooks these cells lie at, in firing order.
@@ -198,15 +248,6 @@ impl Patch {
         hooks.sort_by_key(|hook| hook.layer);
         hooks.dedup();
         hooks
-    }
-
-    /// The corrupt and clean readings of every prompt.
-    pub(crate) fn ends(&self, swept: &Swept) -> Vec<(Reading, Reading)> {
-        let of = |(base, other): (&Reading, &Reading)| match self.direction {
-            Direction::Denoise => (base.clone(), other.clone()),
-            Direction::Noise => (other.clone(), base.clone()),
-        };
-        swept.bases.iter().zip(&swept.others).map(of).collect()
     }
 
     pub(crate) fn check(&self, model: &TextModel) -> Result<()> {
@@ -304,16 +345,6 @@ impl Patch {
                 (vec![list.iter().map(spot).collect()], vec![])
             }
         })
-    }
-
-    fn edit(&self, spot: &Spot, values: &HashMap<Hook, Tensor>) -> Edit {
-        let hook = self.site.at(spot.layer);
-        let value = microtome_model::Change::Set(Value::Tensor(values[&hook].clone()));
-        let edit = Edit::new(hook, value).positions(spot.at.clone());
-        match spot.head {
-            Some(head) => edit.units([head]),
-            None => edit,
-        }
     }
 
     /// What was done, in words: `clean z of one head replaces the corrupt one at all positions`.

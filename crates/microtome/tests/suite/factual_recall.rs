@@ -114,6 +114,14 @@ fn prompts_without_a_subject_and_windows_that_do_not_fit_are_errors() {
         let asked = FactualRecall { window: Some(window), ..Default::default() };
         assert!(matches!(refused(asked, vec![pair(1)]), Error::OutOfRange { .. }));
     }
+    let method = Method::FactualRecall(FactualRecall::default());
+    let kl = Experiment {
+        bos: Bos::Omit,
+        metrics: vec![MetricId::named("kl").unwrap()],
+        ..experiment(&model, method, vec![pair(1)])
+    };
+    let refusal = kl.run_quietly(&model).unwrap_err().to_string();
+    assert!(refusal.contains("no recovery") && refusal.contains("logit_diff"), "{refusal}");
     let counted = FactualRecall { count: Some(3), window: None };
     assert!(matches!(refused(counted, vec![pair(1)]), Error::Unused { .. }));
     assert!(matches!(refused(counted, vec![]), Error::NoTokenizer { .. } | Error::TooFewWords { .. }));
