@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use microtome::method::change::{Per, Replacement};
+use microtome::method::patch::Direction;
 use microtome::metric::MetricId;
 use microtome::model::demo::NAME as DEMO;
 use microtome::model::{LoadOptions, Positions, Precision, Preparation, Processing};
-use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Text, TextModel};
+use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Record, Text, TextModel};
 
 use crate::device;
 use crate::progress;
@@ -167,6 +168,55 @@ impl AskArgs {
             seed: self.seed,
         })
     }
+}
+
+/// A pair of prompts, or a file of them.
+#[derive(Args, Debug, Clone)]
+pub struct PairArgs {
+    /// The clean prompt
+    pub prompt: Option<String>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The corrupt prompt, of as many tokens as the clean one
+    #[arg(short, long, value_name = "PROMPT")]
+    pub corrupt: Option<String>,
+    #[command(flatten)]
+    pub ask: AskArgs,
+    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
+    #[arg(long, value_name = "FILE")]
+    pub pairs: Option<PathBuf>,
+}
+
+impl PairArgs {
+    /// The question about these pairs.
+    pub fn experiment(&self, method: Method) -> Result<Experiment> {
+        let prompts =
+            self.ask.prompts(self.prompt.as_deref(), self.corrupt.as_deref(), self.pairs.as_deref())?;
+        self.ask.experiment(&self.model, prompts, method)
+    }
+}
+
+/// Which run is changed.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Denoise,
+    Noise,
+}
+
+impl From<Way> for Direction {
+    fn from(way: Way) -> Direction {
+        match way {
+            Way::Denoise => Direction::Denoise,
+            Way::Noise => Direction::Noise,
+        }
+    }
+}
+
+/// A record that was written before.
+pub fn read_record(file: &Path) -> Result<Record> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
+    serde_json::from_str(&text).with_context(|| format!("`{name}` is no record"))
 }
 
 fn token_id(text: &str) -> Result<u32> {

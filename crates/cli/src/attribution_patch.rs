@@ -10,7 +10,7 @@ use microtome::method::patch::Patch;
 use microtome::method::remeasure::Check;
 
 use crate::answer::{answer_then, check_own_file};
-use crate::args::{AskArgs, ModelArgs};
+use crate::args::PairArgs;
 use crate::output::{self, write_picture};
 use crate::patch::WhichArgs;
 
@@ -24,18 +24,8 @@ use crate::patch::WhichArgs;
   microtome attribution-patch --pairs docs/names.json --site resid_pre --steps 10
   microtome attribution-patch -m gpt2 --pairs ioi.json --site q --qk-fix --grad-drop --check all --scatter agree.svg")]
 pub struct Args {
-    /// The clean prompt
-    prompt: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
-    /// The corrupt prompt, of as many tokens as the clean one
-    #[arg(short, long, value_name = "PROMPT")]
-    corrupt: Option<String>,
-    #[command(flatten)]
-    ask: AskArgs,
-    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
-    #[arg(long, value_name = "FILE")]
-    pairs: Option<PathBuf>,
+    pairs: PairArgs,
     #[command(flatten)]
     which: WhichArgs,
     /// Steps of integrated gradients [default: none, the derivative at the run that is patched]
@@ -80,8 +70,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         corrections: corrections.collect(),
         check: args.check,
     });
-    let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
-    let experiment = args.ask.experiment(&args.model, prompts, method)?;
+    let experiment = args.pairs.experiment(method)?;
     if let Some(file) = &args.scatter {
         check_own_file("--scatter", file, &args.output)?;
     }

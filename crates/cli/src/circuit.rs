@@ -10,10 +10,10 @@ use microtome::circuit::eap_json::{circuit_json, read_eap_json};
 use microtome::circuit::judge::{CircuitJudgement, NamedCircuit};
 use microtome::circuit::search::{Begun, CircuitSearch, CircuitSize, FindBy};
 use microtome::circuit::{Circuit, Graph, Pick, Rest};
-use microtome::{Experiment, Method, Prompt, Record, TextModel};
+use microtome::{Experiment, Method, Record, TextModel};
 
 use crate::answer::{answer, answer_then};
-use crate::args::{AskArgs, ModelArgs, load};
+use crate::args::{ModelArgs, PairArgs, load, read_record};
 use crate::edges::{Along, gradients};
 use crate::output;
 use crate::whole_file::write_whole;
@@ -33,29 +33,6 @@ enum What {
     Find(FindArgs),
     Curve(CurveArgs),
     Judge(JudgeArgs),
-}
-
-/// The prompts circuits are measured on.
-#[derive(clap::Args)]
-struct Pairs {
-    /// The clean prompt
-    prompt: Option<String>,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The corrupt prompt, of as many tokens as the clean one
-    #[arg(short, long, value_name = "PROMPT")]
-    corrupt: Option<String>,
-    #[command(flatten)]
-    ask: AskArgs,
-    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
-    #[arg(long, value_name = "FILE")]
-    pairs: Option<PathBuf>,
-}
-
-impl Pairs {
-    fn prompts(&self) -> Result<Vec<Prompt>> {
-        self.ask.prompts(self.prompt.as_deref(), self.corrupt.as_deref(), self.pairs.as_deref())
-    }
 }
 
 /// How edges are scored and taken.
@@ -109,7 +86,7 @@ enum Way {
   microtome circuit find -m gpt2 --pairs ioi.json --by acdc --threshold 0.05 --record acdc.json --resume acdc.json")]
 struct FindArgs {
     #[command(flatten)]
-    pairs: Pairs,
+    pairs: PairArgs,
     /// How to find them; several ways are compared
     #[arg(long, value_enum, value_delimiter = ',', default_value = "edges")]
     by: Vec<Way>,
@@ -145,7 +122,7 @@ struct FindArgs {
   microtome circuit curve --pairs docs/names.json --pick grow --shares 0.01,0.05,0.25,1")]
 struct CurveArgs {
     #[command(flatten)]
-    pairs: Pairs,
+    pairs: PairArgs,
     #[command(flatten)]
     ranking: Ranking,
     /// What edges outside the circuit carry
@@ -168,7 +145,7 @@ struct CurveArgs {
   microtome circuit judge --pairs docs/names.json --found found.json --show minimality --list 40")]
 struct JudgeArgs {
     #[command(flatten)]
-    pairs: Pairs,
+    pairs: PairArgs,
     /// A circuit as JSON of the EAP-IG library's form (in_graph); several may be given
     #[arg(long, value_name = "FILE")]
     circuit: Vec<PathBuf>,
@@ -222,9 +199,7 @@ fn find(args: &FindArgs) -> Result<ExitCode> {
     }
     let by = args.by.iter().map(way).collect::<Result<Vec<_>>>()?;
     let search = CircuitSearch { by, rest: rest(args.rest), begun: vec![] };
-    let prompts = args.pairs.prompts()?;
-    let mut experiment =
-        args.pairs.ask.experiment(&args.pairs.model, prompts, Method::CircuitSearch(search.clone()))?;
+    let mut experiment = args.pairs.experiment(Method::CircuitSearch(search.clone()))?;
     if let Some(file) = &args.resume {
         let begun = begun(file, &experiment, search.rest)?;
         experiment.method = Method::CircuitSearch(CircuitSearch { begun, ..search });
@@ -256,11 +231,6 @@ fn begun(file: &Path, experiment: &Experiment, rest: Rest) -> Result<Vec<Begun>>
     Ok(begun)
 }
 
-fn read_record(file: &Path) -> Result<Record> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("`{}` is no record", file.display()))
-}
-
 /// Every circuit that was found to its end, as a file.
 fn save(folder: &Path, model: &TextModel, record: &Record) -> Result<()> {
     for found in record.results.circuits.iter().filter(|found| found.begun.is_none()) {
@@ -279,7 +249,7 @@ fn curve(args: &CurveArgs) -> Result<ExitCode> {
         shares: args.shares.clone(),
         random: Some(args.random),
     });
-    let experiment = args.pairs.ask.experiment(&args.pairs.model, args.pairs.prompts()?, method)?;
+    let experiment = args.pairs.experiment(method)?;
     answer(&experiment, &args.output)
 }
 
@@ -293,8 +263,8 @@ fn judge(args: &JudgeArgs) -> Result<ExitCode> {
         }
     }
     if !args.circuit.is_empty() {
-        let probe = args.pairs.ask.experiment(&args.pairs.model, vec![], Method::Measure)?;
-        let model = load(&probe.model, probe.preparation())?;
+        let ModelArgs { model, prepare, .. } = &args.pairs.model;
+        let model = load(model, prepare.preparation())?;
         for file in &args.circuit {
             let text =
                 std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
@@ -313,7 +283,7 @@ fn judge(args: &JudgeArgs) -> Result<ExitCode> {
         random: Some(args.random),
         subsets: Some(args.subsets),
     });
-    let experiment = args.pairs.ask.experiment(&args.pairs.model, args.pairs.prompts()?, method)?;
+    let experiment = args.pairs.experiment(method)?;
     answer(&experiment, &args.output)
 }
 

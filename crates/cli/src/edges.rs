@@ -1,16 +1,14 @@
 //! `microtome edges`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use microtome::Method;
 use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
-use microtome::method::patch::Direction;
 
 use crate::answer::answer_then;
-use crate::args::{AskArgs, ModelArgs};
+use crate::args::{PairArgs, Way};
 use crate::circuit_files::CircuitFiles;
 use crate::output;
 
@@ -25,18 +23,8 @@ use crate::output;
   microtome edges --pairs docs/names.json --steps 5 --eap ioi-edges.json --graph ioi.svg --top 100
   microtome edges -m gpt2 --pairs ioi.json --steps 5 --along activations --csv=edges.csv")]
 pub struct Args {
-    /// The clean prompt
-    prompt: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
-    /// The corrupt prompt, of as many tokens as the clean one
-    #[arg(short, long, value_name = "PROMPT")]
-    corrupt: Option<String>,
-    #[command(flatten)]
-    ask: AskArgs,
-    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
-    #[arg(long, value_name = "FILE")]
-    pairs: Option<PathBuf>,
+    pairs: PairArgs,
     /// Steps of integrated gradients [default: none, the derivative at the run that is changed]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -64,12 +52,6 @@ pub enum Along {
     Activations,
 }
 
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Noise,
-    Denoise,
-}
-
 /// Where derivatives are taken, from --steps and --along.
 pub fn gradients(steps: Option<usize>, along: Along) -> GradientsAt {
     match (steps, along) {
@@ -81,13 +63,9 @@ pub fn gradients(steps: Option<usize>, along: Along) -> GradientsAt {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let gradients = gradients(args.steps, args.along);
-    let direction = match args.direction {
-        Way::Noise => Direction::Noise,
-        Way::Denoise => Direction::Denoise,
-    };
-    let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
+    let direction = args.direction.into();
     let method = Method::EdgeAttribution(EdgeAttribution { direction, gradients });
-    let experiment = args.ask.experiment(&args.model, prompts, method)?;
+    let experiment = args.pairs.experiment(method)?;
     args.files.check_top(args.top, &experiment, &args.output)?;
     answer_then(&experiment, &args.output, |model, record| {
         args.files.write_strongest(args.top, model, record)

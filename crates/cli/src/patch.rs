@@ -1,16 +1,15 @@
 //! `microtome patch`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use microtome::method::patch::{By, Direction, Patch};
+use microtome::method::patch::{By, Patch};
 use microtome::model::{Positions, Site};
 use microtome::{Component, Method};
 
 use crate::answer::answer;
-use crate::args::{AskArgs, ModelArgs, layer, positions};
+use crate::args::{PairArgs, Way, layer, positions};
 use crate::output;
 
 /// Put activations of one prompt's run into the run of the other
@@ -23,18 +22,8 @@ use crate::output;
     -c \"When John and Mary went to the shops, Mary gave the bag to\" -t \" Mary\" -f \" John\"
   microtome patch -m gpt2 --pairs ioi.json --site resid_pre --by layer-position --svg resid.svg")]
 pub struct Args {
-    /// The clean prompt
-    prompt: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
-    /// The corrupt prompt, of as many tokens as the clean one
-    #[arg(short, long, value_name = "PROMPT")]
-    corrupt: Option<String>,
-    #[command(flatten)]
-    ask: AskArgs,
-    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
-    #[arg(long, value_name = "FILE")]
-    pairs: Option<PathBuf>,
+    pairs: PairArgs,
     #[command(flatten)]
     which: WhichArgs,
     #[command(flatten)]
@@ -76,12 +65,6 @@ enum Layout {
     LayerPosition,
 }
 
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Denoise,
-    Noise,
-}
-
 fn site(name: &str) -> Result<Site> {
     Ok(Site::from_short_name(name)?)
 }
@@ -104,16 +87,12 @@ impl WhichArgs {
                 "--at picks positions, and this layout goes through all of them; add --by head or --by layer"
             );
         }
-        let direction = match self.direction {
-            Way::Denoise => Direction::Denoise,
-            Way::Noise => Direction::Noise,
-        };
+        let direction = self.direction.into();
         Ok(Patch { site: self.site, by, direction, at: self.at.clone() })
     }
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let method = Method::Patch(args.which.patch()?);
-    let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
-    answer(&args.ask.experiment(&args.model, prompts, method)?, &args.output)
+    answer(&args.pairs.experiment(method)?, &args.output)
 }

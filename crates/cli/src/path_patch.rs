@@ -1,6 +1,5 @@
 //! `microtome path-patch`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,11 +7,10 @@ use clap::ValueEnum;
 use microtome::Method;
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
 use microtome::circuit::{Node, Receiver};
-use microtome::method::patch::Direction;
 use microtome::model::Positions;
 
 use crate::answer::answer_then;
-use crate::args::{AskArgs, ModelArgs, positions};
+use crate::args::{PairArgs, Way, positions};
 use crate::circuit_files::CircuitFiles;
 use crate::output;
 
@@ -31,18 +29,8 @@ Examples:
   microtome path-patch --pairs docs/names.json --from every --to every --graph exact.svg --eap exact.json --top 60"
 )]
 pub struct Args {
-    /// The clean prompt
-    prompt: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
-    /// The corrupt prompt, of as many tokens as the clean one
-    #[arg(short, long, value_name = "PROMPT")]
-    corrupt: Option<String>,
-    #[command(flatten)]
-    ask: AskArgs,
-    /// Prompt pairs from a file instead (JSON or CSV): means and intervals over them
-    #[arg(long, value_name = "FILE")]
-    pairs: Option<PathBuf>,
+    pairs: PairArgs,
     /// Senders: heads (every one), every (heads, MLPs and the input), or a list such as 0.1,m0,input
     #[arg(long, value_name = "LIST", default_value = "heads")]
     from: String,
@@ -80,12 +68,6 @@ enum Between {
     Recomputed,
 }
 
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Noise,
-    Denoise,
-}
-
 pub fn run(args: &Args) -> Result<ExitCode> {
     let listed =
         |text: &str| text.split(',').map(|name| Ok(name.parse::<Node>()?)).collect::<Result<Vec<_>>>();
@@ -119,14 +101,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Between::Frozen => MlpsBetween::Frozen,
             Between::Recomputed => MlpsBetween::Recomputed,
         },
-        direction: match args.direction {
-            Way::Noise => Direction::Noise,
-            Way::Denoise => Direction::Denoise,
-        },
+        direction: args.direction.into(),
         at: args.at.clone(),
     };
-    let prompts = args.ask.prompts(args.prompt.as_deref(), args.corrupt.as_deref(), args.pairs.as_deref())?;
-    let experiment = args.ask.experiment(&args.model, prompts, Method::PathPatch(patch))?;
+    let experiment = args.pairs.experiment(Method::PathPatch(patch))?;
     args.files.check_top(args.top, &experiment, &args.output)?;
     answer_then(&experiment, &args.output, |model, record| {
         args.files.write_strongest(args.top, model, record)

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use microtome::Record;
 
-use crate::args::load;
+use crate::args::{load, read_record};
 use crate::output::{STOPPED, count, duration, print};
 use crate::progress;
 
@@ -29,9 +28,7 @@ pub struct Args {
 const SHOWN: usize = 20;
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let name = args.record.display();
-    let text = std::fs::read_to_string(&args.record).with_context(|| format!("cannot read `{name}`"))?;
-    let old: Record = serde_json::from_str(&text).with_context(|| format!("`{name}` is no record"))?;
+    let old = read_record(&args.record)?;
     let spec = args.model.as_ref().unwrap_or(&old.experiment.model);
     let model = load(spec, old.experiment.preparation())?;
     let new = progress::run(&old.experiment, &model, None)?;

@@ -3,11 +3,10 @@
 import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { runExperiment } from "../api";
-import { Button, Empty, Legend, Panel, Progress, Result, Working, duration, plain } from "../components";
-import { PairStrip } from "../inputs";
+import { Empty, Legend, Panel, Progress, Result, Working, duration, plain } from "../components";
+import { PairMissing, PairStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
-import { asked, chooseExample, examples, useResource, useShown, useTokens, workspace } from "../state";
-import type { Asked } from "../state";
+import { asked, useResource, useShown, useTokens, workspace } from "../state";
 import { ChosenEdge } from "../views/circuit/ChosenEdge";
 import { ChosenNode } from "../views/circuit/ChosenNode";
 import { CircuitGraph, nodeScale } from "../views/circuit/CircuitGraph";
@@ -62,7 +61,7 @@ export function CircuitPage() {
         >
           <Working phase={all.phase.value} progress={all.progress.value} />
           {key.value === null
-            ? <WhatIsMissing inputs={asked.value} />
+            ? <PairMissing inputs={asked.value} answer="whose edges are traced" />
             : (
               <Result of={all}>
                 {(_, stale) => scores && made && (made.circuit.edges.length === 0
@@ -91,20 +90,5 @@ export function CircuitPage() {
         </div>
       </div>
     </>
-  );
-}
-
-/** An estimate needs two prompts and an answer: what is not there yet. */
-function WhatIsMissing({ inputs }: { inputs: Asked | null }) {
-  if (!inputs) return null;
-  const ready = examples.value.filter((example) => example.corrupt !== null);
-  const what = inputs.prompt === "" ? "Type the clean prompt, one whose answer the model gets right."
-    : inputs.corrupt === "" ? "Type the corrupt prompt: the same sentence with the decisive words changed, so that the answer changes."
-      : "Give the answer: the token whose edges are traced.";
-  return (
-    <Empty fill title={what}>
-      {ready.length > 0 && <span>Or take an example:</span>}
-      <span class="row tight">{ready.map((example) => <Button small key={example.id} onPress={() => chooseExample(example)}>{example.title}</Button>)}</span>
-    </Empty>
   );
 }

@@ -3,10 +3,10 @@
 import { useComputed } from "@preact/signals";
 import { runExperiment } from "../api";
 import type { Experiment, Patch } from "../api";
-import { Button, Empty, Panel, Progress, Result, Working, duration } from "../components";
-import { PairStrip } from "../inputs";
+import { Empty, Panel, Progress, Result, Working, duration } from "../components";
+import { PairMissing, PairStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
-import { asked, chooseExample, examples, experiment, useResource, useShown, useTokens, workspace } from "../state";
+import { asked, experiment, useResource, useShown, useTokens, workspace } from "../state";
 import type { Asked } from "../state";
 import { LengthsDiffer } from "../views/patching/LengthsDiffer";
 import { PatchGrid } from "../views/patching/PatchGrid";
@@ -63,7 +63,7 @@ export function PatchingPage() {
           {apart && error
             ? <LengthsDiffer clean={a} corrupt={b} error={error} />
             : sweepKey.value === null
-              ? <WhatIsMissing inputs={inputs} />
+              ? <PairMissing inputs={inputs} answer="whose return is measured" />
               : partial ? heatmap(false) : <Result of={sweep}>{(_, stale) => heatmap(stale)}</Result>}
         </Panel>
         <div class="stack">
@@ -76,20 +76,5 @@ export function PatchingPage() {
         </div>
       </div>
     </>
-  );
-}
-
-/** Patching needs two prompts and an answer: what is not there yet. */
-function WhatIsMissing({ inputs }: { inputs: Asked | null }) {
-  if (!inputs) return null;
-  const ready = examples.value.filter((example) => example.corrupt !== null);
-  const what = inputs.prompt === "" ? "Type the clean prompt, one whose answer the model gets right."
-    : inputs.corrupt === "" ? "Type the corrupt prompt: the same sentence with the decisive words changed, so that the answer changes."
-      : "Give the answer: the token whose return is measured.";
-  return (
-    <Empty fill title={what}>
-      {ready.length > 0 && <span>Or take an example:</span>}
-      <span class="row tight">{ready.map((example) => <Button small key={example.id} onPress={() => chooseExample(example)}>{example.title}</Button>)}</span>
-    </Empty>
   );
 }

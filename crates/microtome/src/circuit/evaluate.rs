@@ -11,6 +11,7 @@ use super::wiring::{Cut, sender_outputs};
 use crate::error::{Error, Result};
 use crate::experiment::{Case, Experiment, Watch};
 use crate::measure::{KeepTop, Meter, Subject};
+use crate::method::sweep;
 use crate::metric::MetricId;
 use crate::text_model::{TextModel, Tokens};
 
@@ -138,12 +139,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// [`Error::PositionsDiffer`] naming the first that has another.
     pub fn one_length(&self) -> Result<()> {
-        let expected = self.corrupts[0].ids.len();
-        let lengths = || self.corrupts.iter().map(|corrupt| corrupt.ids.len());
-        match lengths().enumerate().find(|&(_, found)| found != expected) {
-            Some((index, found)) => Err(Error::PositionsDiffer { index, found, expected }),
-            None => Ok(()),
-        }
+        sweep::one_length(self.corrupts.iter().map(|corrupt| corrupt.ids.len())).map(drop)
     }
 
     /// The mean over all corrupt runs, one after the other so that two of them are held.

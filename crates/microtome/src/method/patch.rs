@@ -287,14 +287,7 @@ impl Patch {
         let config = model.config();
         let (n_layers, n_heads) = (config.n_layers, config.n_heads);
         let first = &cases[0].clean;
-        let positions = || -> Result<usize> {
-            let expected = first.ids.len();
-            let lengths = || cases.iter().map(|case| case.clean.ids.len());
-            match lengths().enumerate().find(|&(_, found)| found != expected) {
-                Some((index, found)) => Err(Error::PositionsDiffer { index, found, expected }),
-                None => Ok(expected),
-            }
-        };
+        let positions = || sweep::one_length(cases.iter().map(|case| case.clean.ids.len()));
         let layers = || sweep::layer_axis("L", 0..n_layers);
         let spot = |layer, head, at: Positions| vec![Spot { layer, head, at }];
         Ok(match &self.by {

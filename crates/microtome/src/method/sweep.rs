@@ -118,6 +118,19 @@ pub(crate) fn run(
     Ok(swept)
 }
 
+/// The one length of prompts that are gone through position by position.
+///
+/// # Errors
+/// [`Error::PositionsDiffer`] naming the first of another length.
+pub(crate) fn one_length(lengths: impl Iterator<Item = usize>) -> Result<usize> {
+    let mut lengths = lengths.enumerate();
+    let expected = lengths.next().map_or(0, |(_, length)| length);
+    match lengths.find(|&(_, found)| found != expected) {
+        Some((index, found)) => Err(Error::PositionsDiffer { index, found, expected }),
+        None => Ok(expected),
+    }
+}
+
 /// The meter an experiment asks for.
 pub(crate) fn meter(experiment: &Experiment) -> Result<Meter> {
     Ok(Meter { metrics: experiment.metrics()?, read_at: experiment.read_at })
