@@ -28,7 +28,8 @@ pub struct Args {
     pairs: PairArgs,
     #[command(flatten)]
     which: WhichArgs,
-    /// Steps of integrated gradients [default: none, the derivative at the run that is patched]
+    /// Steps of integrated gradients: scores that share out the whole change, not nearer to each single patch [default: none, the
+    /// derivative at the run that is patched]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Compute the softmax again with the patched queries or keys (site q or k)

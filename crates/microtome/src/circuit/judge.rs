@@ -324,9 +324,13 @@ impl CircuitJudgement {
         let name = metric.name();
         let rests: Vec<String> =
             kinds.iter().map(|rest| format!("{} = {}", rest.name(), rest.describe())).collect();
+        let left_out = match self.rests.is_empty() && !kinds.contains(&Rest::Mean) {
+            true => "; not their mean, which goes position by position: prompts differ in length",
+            false => "",
+        };
         let mut notes = vec![
             faithfulness_note(metric, None),
-            format!("edges outside carry: {}", rests.join("; ")),
+            format!("edges outside carry: {}{left_out}", rests.join("; ")),
             format!(
                 "completeness: faithfulness of all edges but the circuit's; minimality: over the circuit and {} subsets that lack \
                  each edge with probability 1/4, with {}, seed {}",
@@ -336,10 +340,6 @@ impl CircuitJudgement {
             ),
             format!("{name}: {}", metric.describe()),
         ];
-        if !kinds.contains(&Rest::Mean) && self.rests.is_empty() {
-            notes
-                .push("mean left out: it goes position by position, and prompts differ in length".to_owned());
-        }
         notes.extend(sweep::prompts_note(experiment.prompts.len(), experiment));
         notes
     }
