@@ -119,3 +119,53 @@ test("attention says its weights and its head; detectors go as they are", () => 
   expect(of({ attention: { weighting: "output", head: "L1H2" } })).toBe("microtome attention -m demo 'A b' --weighting output --head L1H2");
   expect(of({ attention: { detectors: [{ target: "induction_head" }] } })).toContain("microtome run -");
 });
+
+/** The command in one line. */
+const flat = (experiment: Experiment): string => commandFor(experiment).replaceAll(" \\\n  ", " ");
+
+test("edges patched one by one and circuits are said by their subcommands", () => {
+  const prompts = [{ clean: "A b", corrupt: "A c", answers: [" d"] }];
+  const of = (method: Method): string => flat(ask(method, { prompts }));
+  const begin = "-m demo 'A b' -t ' d' -c 'A c'";
+  expect(of({ path_patch: { from: { each: ["a0.h1", "input"] }, to: { together: ["a1.h2<q>"] }, mlps: "recomputed" } })).toBe(
+    `microtome path-patch ${begin} --from a0.h1,input --to 'a1.h2<q>' --mlps recomputed`,
+  );
+  expect(of({ path_patch: { from: "every", to: "every", direction: "denoise" } })).toBe(`microtome path-patch ${begin} --from every --to every --direction denoise`);
+  expect(of({ path_patch: { from: { together: ["m0", "m1"] }, to: { together: ["m2", "m3"] } } })).toContain("--from m0,m1 --from-together --to m2,m3 --together");
+  expect(of({ path_patch: { to: { each: ["m2"] } } }), "the command would let it see it `together`").toContain("microtome run -");
+  expect(of({ circuit_search: { by: [{ acdc: [0.1, 0.2] }, { edges: { gradients: { inputs: 5 }, pick: "grow", size: { count: [10, 20] } } }] } })).toBe(
+    `microtome circuit find ${begin} --by acdc,edges --threshold 0.1,0.2 --size 10,20 --steps 5 --pick grow`,
+  );
+  expect(of({ circuit_search: { by: [{ nodes: { size: { faithful: 0.8 } } }], rest: "mean" } })).toContain("--by nodes --faithful 0.8 --steps 0 --rest mean");
+  const differing: Method = { circuit_search: { by: [{ nodes: { size: { faithful: 0.8 } } }, { edges: { size: { faithful: 0.9 } } }] } };
+  expect(of(differing), "two ways with two goals").toContain("microtome run -");
+  expect(of({ circuit_curve: { gradients: { activations: 3 }, rest: "zero", shares: [0.1, 1], random: 4 } })).toBe(
+    `microtome circuit curve ${begin} --steps 3 --along activations --rest zero --shares 0.1,1 --random 4`,
+  );
+  expect(of({ circuit_judgement: { circuits: [{ name: "a", edges: [] }] } })).toContain("microtome run -");
+});
+
+test("attribution says what is told apart, an estimate how it is made and checked", () => {
+  expect(flat(ask({ direct_attribution: { neurons: [1, 2], heads: "by_source" } }))).toBe("microtome attribute -m demo 'The cat sat on' -t ' the' --neurons 1,2 --by-source");
+  const prompts = [{ clean: "A b", corrupt: "A c", answers: [" d"] }];
+  const estimate: Method = { attribution_patching: { site: "q", by: "head", steps: 4, corrections: ["qk_fix", "grad_drop"], check: { top: 20 } } };
+  expect(flat(ask(estimate, { prompts }))).toBe(
+    "microtome attribution-patch -m demo 'A b' -t ' d' -c 'A c' --site q --by head --steps 4 --qk-fix --grad-drop --check 20",
+  );
+});
+
+test("neurons, promoted tokens and steering have their commands", () => {
+  const of = (method: Method, rest: Partial<Experiment> = {}): string => flat(ask(method, rest));
+  expect(of({ strongest_neurons: { layers: [0, 3], by: "direct_attribution", top: 5 } })).toBe(
+    "microtome neurons strongest -m demo 'The cat sat on' -t ' the' --layers 0,3 --by direct-attribution --top 5",
+  );
+  expect(of({ neuron: { neuron: "L2N17", tokens: 6 } }, { metrics: ["kl"] })).toBe("microtome neurons show L2N17 -m demo 'The cat sat on' -t ' the' --tokens 6 --metric kl");
+  expect(of({ neuron: { neuron: "L2N17", reference: ["a"] } })).toContain("microtome run -");
+  expect(of({ promoted_tokens: { components: ["L1H2", "m0"], tokens: 6 } })).toBe("microtome promotes L1H2,m0 -m demo 'The cat sat on' -t ' the' --tokens 6");
+  const steering = { along: { difference: { towards: [" happy"], away: [" sad"], over: "all" as const } }, layer: 2, strengths: [-4, 0, 4], length: "one" as const, max_new_tokens: 8, temperature: 0.5 };
+  expect(of({ steering }, { seed: 2 })).toBe(
+    "microtome steer -m demo 'The cat sat on' -t ' the' --towards ' happy' --away ' sad' --over all --layer 2 --strength=-4,0,4 --unit --max 8 --temperature 0.5 --seed 2",
+  );
+  expect(of({ steering: { along: { neuron: "L1N5" }, layer: 2, strengths: [1] } })).toContain("--neuron L1N5 --layer 2 --strength 1");
+  expect(of({ steering: { along: { vector: [1] }, layer: 2, strengths: [1] } })).toContain("microtome run -");
+});
