@@ -173,6 +173,8 @@ impl BenchPeer {
             }
         };
         let python = match &self.python {
+            // A bare name is looked up on the path, as elsewhere.
+            Some(python) if python.components().count() == 1 => python.clone(),
             Some(python) => std::path::absolute(python)?,
             None => {
                 let packages: Vec<&str> = python::TORCH.into_iter().chain(TRANSFORMER_LENS_4).collect();
