@@ -96,6 +96,30 @@ test("a node is chosen, pinned and named, and the address keeps it", async () =>
   expect(await state(page, "view")).toBe("attention");
 });
 
+test("a group of two is one node, its edges the sums of theirs and patched together", async () => {
+  const scores = await estimated();
+  const heads = circuitOf(scores, 40).nodes.filter((node) => node.startsWith("a")).slice(-2);
+  const labels = heads.map(labelOf);
+  const page = await open(place("circuit", { ...NAMES, group: `last:${labels.join(",")}`, edge: "@last->logits" }));
+  await settled(page);
+  const worth = heads.reduce((sum, head) => sum + (scores.nodes.get(head) ?? 0), 0);
+  const node = page.locator(".circuitgraph .node").filter({ hasText: "last · 2" });
+  expect(await node.getAttribute("aria-label")).toContain(`: ${signed(worth)} ${scores.unit}`);
+  for (const label of labels) expect(await page.getByRole("button", { name: new RegExp(`^${label}( |:)`) }).count()).toBe(0);
+  const patch = { from: { together: heads.map(String) }, to: { each: ["logits"] }, mlps: "frozen" as const, direction: "noise" as const };
+  const record: ExperimentRecord = await ask(on({ prompts: [PROMPT], method: { path_patch: patch }, metrics: ["logit_diff"] }));
+  const [clean, , patched] = record.results.prompts[0]?.runs.map(({ metrics }) => metrics[0]?.value ?? Number.NaN) ?? [];
+  const estimate = scores.edges.filter(({ from, to }) => heads.includes(from) && to === "logits").reduce((sum, { score }) => sum + score, 0);
+  const facts = page.getByRole("region", { name: "Chosen edge" }).locator("dd");
+  await expect.poll(() => facts.allTextContents()).toEqual([`${signed(estimate)} ${scores.unit}`, `${signed((clean ?? Number.NaN) - (patched ?? Number.NaN))} ${scores.unit}`]);
+  await node.click();
+  const panel = page.getByRole("region", { name: "Chosen group" });
+  expect(await panel.locator("dd").allTextContents()).toEqual([`${signed(worth)} ${scores.unit}`]);
+  await panel.getByRole("button", { name: "Draw apart" }).click();
+  await page.getByRole("button", { name: new RegExp(`^${labels[0] ?? ""} · last`) }).waitFor();
+  expect(await state(page, "gather")).toBe("apart");
+});
+
 test.each([["SVG", "svg"], ["PNG", "png"], ["DOT", "dot"], ["EAP JSON", "eap-json"]])("the circuit is saved as %s", async (label, kind) => {
   const scores = await estimated();
   const page = await open(place("circuit", NAMES));

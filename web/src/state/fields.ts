@@ -77,6 +77,8 @@ export interface Fields {
   pins: readonly string[];
   /** Nodes gathered under a name: `movers:L3H2,L2H1`. */
   groups: readonly string[];
+  /** Whether a group is drawn as one node. */
+  gather: "one" | "apart";
 }
 
 export const DEFAULTS: Readonly<Fields> = {
@@ -86,7 +88,7 @@ export const DEFAULTS: Readonly<Fields> = {
   temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
   weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null,
   rows: "layers", norm: "", compare: "alone", others: [],
-  edges: 40, node: "", edge: "", pins: [], groups: [],
+  edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one",
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
@@ -100,7 +102,7 @@ const CHOICES = {
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
-  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"],
+  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"],
 } as const;
 
 /** The query string of a state. The prompt is always in it, so that an emptied one stays empty. */

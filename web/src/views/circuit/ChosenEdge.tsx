@@ -3,13 +3,14 @@ import { Button, Panel, Progress, Result, Working, duration, signed } from "../.
 import { ComponentLink } from "../../shell/ComponentLink";
 import { change, parseComponent } from "../../state";
 import type { Resource } from "../../state";
-import { edgeLabel } from "./StrongestEdges";
+import { StrongestEdges, edgeLabel, endLabel } from "./StrongestEdges";
 import { lost } from "./questions";
-import { labelOf } from "./scores";
 import type { Edge } from "./scores";
 
 interface ChosenEdgeProps {
   edge: Edge;
+  /** The edges it stands for: itself, or those of a group. */
+  parts: readonly Edge[];
   unit: string;
   of: Resource<ExperimentRecord>;
 }
@@ -17,7 +18,7 @@ interface ChosenEdgeProps {
 const PORTS = { q: "query", k: "key", v: "value", "": "input" } as const;
 
 /** One edge: the estimate beside what patching it alone does. */
-export function ChosenEdge({ edge, unit, of }: ChosenEdgeProps) {
+export function ChosenEdge({ edge, parts, unit, of }: ChosenEdgeProps) {
   const record = of.data.value;
   return (
     <Panel
@@ -33,6 +34,7 @@ export function ChosenEdge({ edge, unit, of }: ChosenEdgeProps) {
           <dd><Result of={of} empty="…">{(data, stale) => <Measured value={lost(data)} unit={unit} dim={stale} />}</Result></dd>
         </div>
       </dl>
+      {parts.length > 1 && <><h3 class="small">{parts.length} edges together</h3><StrongestEdges label="Edges it stands for" edges={parts.slice(0, 24)} /></>}
     </Panel>
   );
 }
@@ -42,6 +44,6 @@ function Measured({ value, unit, dim }: { value: number | null; unit: string; di
 }
 
 function End({ node }: { node: string }) {
-  const name = labelOf(node);
+  const name = endLabel(node);
   return parseComponent(name) ? <ComponentLink name={name} /> : <span class="mono">{name}</span>;
 }

@@ -2,23 +2,26 @@ import { colourOf, css, diverging, inkOn, signed, symmetricMax } from "../../com
 import { change, theme, workspace } from "../../state";
 import type { Drawing } from "./drawing";
 import { labelOf } from "./scores";
+import { endLabel } from "./StrongestEdges";
 import type { Scores } from "./scores";
+import type { Gathered } from "./supernodes";
 
 interface CircuitGraphProps {
   drawing: Drawing;
+  look: Gathered;
   scores: Scores;
   dim: boolean;
 }
 
 /** The scale of the nodes drawn. The input is not coloured: the whole difference between the prompts comes from there. */
-export function nodeScale(drawing: Drawing, scores: Scores) {
-  const coloured = drawing.boxes.filter(({ node }) => node !== "input").map(({ node }) => scores.nodes.get(node) ?? null);
+export function nodeScale(drawing: Drawing, { worthOf }: Gathered) {
+  const coloured = drawing.boxes.filter(({ node }) => node !== "input").map(({ node }) => worthOf(node));
   return diverging(symmetricMax(coloured));
 }
 
 /** The circuit from the input at the bottom to the logits at the top; a press chooses a node or an edge. */
-export function CircuitGraph({ drawing, scores, dim }: CircuitGraphProps) {
-  const scale = nodeScale(drawing, scores);
+export function CircuitGraph({ drawing, look, scores, dim }: CircuitGraphProps) {
+  const scale = nodeScale(drawing, look);
   const pinned = workspace.pins.value;
   const { width, height } = drawing;
   const onKey = (press: () => void) => (event: KeyboardEvent): void => {
@@ -38,7 +41,7 @@ export function CircuitGraph({ drawing, scores, dim }: CircuitGraphProps) {
         {drawing.paths.map(({ edge, d, width: stroke }) => {
           const chosen = workspace.edge.value === edge.name;
           const press = (): void => change({ edge: chosen ? "" : edge.name, node: "" });
-          const told = `${labelOf(edge.from)} to ${labelOf(edge.to)}${edge.port && ` ${edge.port}`}: ${signed(edge.score)} ${scores.unit}`;
+          const told = `${endLabel(edge.from)} to ${endLabel(edge.to)}${edge.port && ` ${edge.port}`}: ${signed(edge.score)} ${scores.unit}`;
           return (
             <g key={edge.name} class={`edge ${edge.score < 0 ? "against" : "for"}${chosen ? " chosen" : ""}`} role="button" tabIndex={-1} aria-label={told} aria-pressed={chosen} onClick={press} onKeyDown={onKey(press)}>
               <title>{told}</title>
@@ -48,7 +51,7 @@ export function CircuitGraph({ drawing, scores, dim }: CircuitGraphProps) {
           );
         })}
         {drawing.boxes.map(({ node, label, x, y, width: wide, height: tall, ports }) => {
-          const score = scores.nodes.get(node) ?? null;
+          const score = look.worthOf(node);
           const name = labelOf(node);
           const chosen = workspace.node.value === name;
           const colour = score === null || node === "input" ? null : colourOf(scale, score, theme.value);

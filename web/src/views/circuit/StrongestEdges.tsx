@@ -2,6 +2,7 @@ import { TopList, signed } from "../../components";
 import { change, workspace } from "../../state";
 import { labelOf } from "./scores";
 import type { Edge } from "./scores";
+import { groupNode } from "./supernodes";
 
 interface StrongestEdgesProps {
   label: string;
@@ -19,5 +20,10 @@ export function StrongestEdges({ label, edges, dim }: StrongestEdgesProps) {
 
 /** `L1H2 → L2H1 v`. */
 export function edgeLabel({ from, to, port }: Edge): string {
-  return `${labelOf(from)} → ${labelOf(to)}${port && ` ${port}`}`;
+  return `${endLabel(from)} → ${endLabel(to)}${port && ` ${port}`}`;
+}
+
+/** A component, or the name of a group. */
+export function endLabel(node: string): string {
+  return node.startsWith(groupNode("")) ? node.slice(groupNode("").length) : labelOf(node);
 }

@@ -1,25 +1,10 @@
 import { expect, test } from "vitest";
-import type { Table } from "../../api";
 import { drawn } from "./drawing";
 import { grouped, parseGroups, withPinned, writeGroups } from "./groups";
 import { inversions } from "./order";
 import { placed, rising } from "./places";
 import { circuitOf, labelOf, nodesOf, scoresOf } from "./scores";
-
-/** Two layers of one head and an MLP each. */
-const RECEIVERS = ["a0.h0<q>", "a0.h0<v>", "m0", "a1.h0<q>", "a1.h0<v>", "m1", "logits"];
-const CHANGES: readonly (readonly (number | null)[])[] = [
-  [0.1, -2, -0.3, -0.2, 0, -0.1, -0.4],
-  [null, null, -0.5, -3, -1, -0.6, -0.7],
-  [null, null, null, -0.05, 0.9, -0.8, -0.01],
-  [null, null, null, null, null, 0.35, -4],
-  [null, null, null, null, null, null, 0.02],
-];
-const TABLE = {
-  metric: "logit_diff", quantity: "change", unit: "logits",
-  axes: [{ name: "sender", labels: ["input", "a0.h0", "m0", "a1.h0", "m1"] }, { name: "receiver", labels: RECEIVERS }],
-  values: CHANGES.flat(),
-} as unknown as Table;
+import { CHANGES, TABLE } from "./twoLayers";
 
 test("a score is minus the change, and a node's the sum of its edges onwards", () => {
   const scores = scoresOf(TABLE);

@@ -1,6 +1,6 @@
 // A circuit as boxes and paths in pixels, the input at the bottom.
 
-import { labelOf, layerOf, rowOf } from "./scores";
+import { labelOf, layerOf, rowOf as rowOfNode } from "./scores";
 import type { Circuit, Edge, Port } from "./scores";
 import { placed } from "./places";
 
@@ -49,8 +49,14 @@ export function strokeOf(score: number, strongest: number): number {
   return strongest > 0 ? Math.min(WIDEST, Math.max(THINNEST, (WIDEST * Math.abs(score)) / strongest)) : 1;
 }
 
-/** The drawing of a circuit; `nameOf` gives a node the name of its group. */
-export function drawn({ nodes, edges }: Circuit, nameOf: (node: string) => string = labelOf): Drawing {
+/** What stands in for nodes' own names and rows, where groups are drawn. */
+export interface Look {
+  nameOf: (node: string) => string;
+  rowOf: (node: string) => number;
+}
+
+/** The drawing of a circuit. */
+export function drawn({ nodes, edges }: Circuit, { nameOf, rowOf }: Look = { nameOf: labelOf, rowOf: rowOfNode }): Drawing {
   const strongest = Math.abs(edges[0]?.score ?? 0);
   const weakestFirst = [...edges].reverse();
   const used = [...new Set(nodes.map(rowOf))].sort((a, b) => a - b);
@@ -103,7 +109,7 @@ export function drawn({ nodes, edges }: Circuit, nameOf: (node: string) => strin
     return { edge, d, width: widths[i] ?? 1 };
   });
   const width = LEFT + places.width + RIGHT;
-  return { width, height: used.length === 0 ? 0 : floor(0) + 2, boxes, paths, bands: bandsOf(nodes, rows, top, floor) };
+  return { width, height: used.length === 0 ? 0 : floor(0) + 2, boxes, paths, bands: bandsOf(nodes, rowOf, rows, top, floor) };
 }
 
 /** Middles of rows, the highest row at the top; edges that go far to the side need height to do so. */
@@ -144,8 +150,11 @@ function abreast(edges: readonly Edge[], widths: readonly number[], key: (edge: 
   return at;
 }
 
-function bandsOf(nodes: readonly string[], rows: readonly number[], top: (row: number) => number, floor: (row: number) => number): Band[] {
+function bandsOf(nodes: readonly string[], rowOf: (node: string) => number, rows: readonly number[], top: (row: number) => number, floor: (row: number) => number): Band[] {
   const layers = [...new Set(nodes.map(layerOf))].filter((layer) => layer !== null);
+  // A group that is read from below may move what it writes to up among the next layers.
+  const stays = nodes.every((node) => layerOf(node) === null || rowOf(node) === rowOfNode(node));
+  if (!stays) return [];
   return layers.map((layer) => {
     const own = rows.filter((_, node) => layerOf(nodes[node] ?? "") === layer);
     const y = top(Math.max(...own)) - 4;

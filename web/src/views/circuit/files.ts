@@ -8,15 +8,18 @@ import { nodeScale } from "./CircuitGraph";
 import { drawn } from "./drawing";
 import { labelOf, rowOf } from "./scores";
 import type { Circuit, Scores } from "./scores";
+import type { Group } from "./groups";
+import type { Gathered } from "./supernodes";
 
-export function circuitFiles(record: ExperimentRecord, scores: Scores, circuit: Circuit): ShownFile[] {
+/** `look` is what is drawn of the circuit. */
+export function circuitFiles(record: ExperimentRecord, scores: Scores, circuit: Circuit, look: Gathered, groups: readonly Group[]): ShownFile[] {
   const name = (ending: string): string => fileName(record.experiment, ending).replace("edge-attribution", "circuit");
   const text = (label: string, ending: string, type: string, content: () => string): ShownFile =>
     ({ label, save: () => Promise.resolve(saveText(name(ending), content(), type)) });
   return [
-    text("Circuit (SVG)", "svg", "image/svg+xml", () => circuitSvg(scores, circuit)),
-    { label: "Circuit (PNG)", save: async () => saveFile(name("png"), await circuitPng(circuitSvg(scores, circuit))) },
-    text("Circuit (DOT)", "dot", "text/vnd.graphviz", () => circuitDot(scores, circuit)),
+    text("Circuit (SVG)", "svg", "image/svg+xml", () => circuitSvg(scores, look)),
+    { label: "Circuit (PNG)", save: async () => saveFile(name("png"), await circuitPng(circuitSvg(scores, look))) },
+    text("Circuit (DOT)", "dot", "text/vnd.graphviz", () => circuitDot(scores, circuit, groups)),
     text("Circuit (EAP JSON)", "eap.json", "application/json", () => eapJson(record, scores, circuit)),
   ];
 }
@@ -25,9 +28,9 @@ const BLUE = "#3f74b1";
 const RED = "#bd4f43";
 
 /** The drawing with its own colours, in the light theme. */
-export function circuitSvg(scores: Scores, circuit: Circuit): string {
-  const drawing = drawn(circuit);
-  const scale = nodeScale(drawing, scores);
+export function circuitSvg(scores: Scores, look: Gathered): string {
+  const drawing = drawn(look.circuit, look);
+  const scale = nodeScale(drawing, look);
   const [width, height] = [Math.max(240, drawing.width), drawing.height + 24];
   const text = (x: number, y: number, said: string, more: string): string => `<text x="${x}" y="${y}" ${more}>${escapeHtml(said)}</text>`;
   const bands = drawing.bands.map(({ layer, y, height: tall }) =>
@@ -35,7 +38,7 @@ export function circuitSvg(scores: Scores, circuit: Circuit): string {
   const paths = drawing.paths.map(({ edge, d, width: stroke }) =>
     `<path d="${d}" fill="none" stroke="${edge.score < 0 ? RED : BLUE}" stroke-width="${stroke}" stroke-opacity="0.82"><title>${escapeHtml(`${edge.name}: ${signed(edge.score)} ${scores.unit}`)}</title></path>`);
   const boxes = drawing.boxes.map(({ node, label, x, y, width: wide, height: tall, ports }) => {
-    const score = scores.nodes.get(node) ?? null;
+    const score = look.worthOf(node);
     const colour = score === null || node === "input" ? null : colourOf(scale, score, "light");
     const ink = `text-anchor="middle" fill="${colour ? inkOn(colour) : "#1c1d1f"}"`;
     const top = y - tall / 2 + (score === null ? tall / 2 + 4 : 14);
@@ -63,17 +66,25 @@ async function circuitPng(svg: string): Promise<Blob> {
   return new Promise((done, failed) => canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("the picture is too large")))));
 }
 
-export function circuitDot(scores: Scores, { nodes, edges }: Circuit): string {
+/** A group is a cluster. */
+export function circuitDot(scores: Scores, { nodes, edges }: Circuit, groups: readonly Group[]): string {
   const quoted = (text: string): string => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`;
-  const rows = [...new Set(nodes.map(rowOf))];
+  // Graphviz takes a node of a cluster out of it for the sake of a row.
+  const single = nodes.filter((name) => !groups.some(({ nodes: members }) => members.includes(labelOf(name))));
+  const rows = [...new Set(single.map(rowOf))];
   const node = (name: string): string => {
     const score = scores.nodes.get(name);
     return `${quoted(name)} [label=${quoted(score === undefined ? labelOf(name) : `${labelOf(name)}\n${signed(score)}`)}]`;
   };
   const strongest = Math.abs(edges[0]?.score ?? 1) || 1;
+  const clusters = groups.map(({ name, nodes: members }, i) => {
+    const inside = nodes.filter((node) => members.includes(labelOf(node)));
+    return `  subgraph ${quoted(`cluster_${i}`)} { label=${quoted(name)}; style=rounded; ${inside.map(node).join("; ")} }`;
+  });
   return [
     "digraph circuit {", "  graph [rankdir=BT];", "  node [shape=box, style=rounded];",
-    ...rows.map((row) => `  { rank=same; ${nodes.filter((name) => rowOf(name) === row).map(node).join("; ")} }`),
+    ...rows.map((row) => `  { rank=same; ${single.filter((name) => rowOf(name) === row).map(node).join("; ")} }`),
+    ...clusters,
     ...edges.map(({ from, to, port, score }) =>
       `  ${quoted(from)} -> ${quoted(to)} [label=${quoted(`${port} ${signed(score)}`.trim())}, color="${score < 0 ? RED : BLUE}", penwidth=${Math.max(0.4, (5 * Math.abs(score)) / strongest).toFixed(2)}, score="${score}"];`),
     "}", "",

@@ -3,6 +3,8 @@
 import type { Experiment, ExperimentRecord } from "../../api";
 import { experiment, parseComponent } from "../../state";
 import type { Asked } from "../../state";
+import type { Group } from "./groups";
+import { groupOfNode, nodeOf } from "./supernodes";
 
 /** Steps of integrated gradients: with five the estimate is near the exact patch, and still quick. */
 const STEPS = 5;
@@ -16,11 +18,15 @@ export function allEdges(inputs: Asked | null): Experiment | null {
   return experiment(inputs, { edge_attribution: { direction: "noise", gradients: { inputs: STEPS } } }, { metrics: metrics(inputs) });
 }
 
-/** One edge, exactly: its sender writes what it writes in the corrupt run, and its receiver alone sees it. */
-export function oneEdge(inputs: Asked | null, name: string): Experiment | null {
-  const [from, to] = name.split("->");
-  if (!from || !to || allEdges(inputs) === null || !inputs) return null;
-  const patch = { from: { each: [from] }, to: { each: [to] }, mlps: "frozen" as const, direction: "noise" as const };
+/** One edge, exactly: its sender writes what it writes in the corrupt run, and its receiver alone sees it. Of a group, all members at once. */
+export function oneEdge(inputs: Asked | null, name: string, groups: readonly Group[] = []): Experiment | null {
+  const [, sender, receiver, port = ""] = /^(.+?)->(.+?)(<[qkv]>)?$/.exec(name) ?? [];
+  if (!sender || !receiver || allEdges(inputs) === null || !inputs) return null;
+  const members = (node: string): string[] => groupOfNode(node, groups)?.nodes.map(nodeOf) ?? [node];
+  // Heads read by queries, keys and values, all else by one input.
+  const readers = members(receiver).filter((node) => (port !== "") === node.startsWith("a"));
+  const ends = (nodes: string[]): { each: string[] } | { together: string[] } => (nodes.length === 1 ? { each: nodes } : { together: nodes });
+  const patch = { from: ends(members(sender)), to: ends(readers.map((node) => node + port)), mlps: "frozen" as const, direction: "noise" as const };
   return experiment(inputs, { path_patch: patch }, { metrics: metrics(inputs) });
 }
 
