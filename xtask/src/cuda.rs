@@ -87,7 +87,7 @@ impl Toolkit {
 }
 
 /// Where builds with CUDA lie.
-pub fn target(root: &Path) -> PathBuf {
+fn target(root: &Path) -> PathBuf {
     root.join("target/cuda/build")
 }
 

@@ -19,7 +19,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::bench_peer::{BenchPeer, Peer};
-use crate::cuda::{Toolkit, target};
+use crate::cuda::Toolkit;
 use crate::make_model::Shape;
 use crate::python::ran;
 
@@ -153,28 +153,21 @@ fn has_torch(python: &Path) -> bool {
 
 /// Builds what the steps run and gathers it in one folder.
 fn build(root: &Path, bin: &Path) -> Result<()> {
-    let toolkit = Toolkit::here(root)?;
-    let cargo = || {
-        let mut cargo = toolkit.cargo(root);
-        cargo.env("MICROTOME_NO_PAGE", "1");
-        cargo
-    };
-    let mut programs = cargo();
-    programs.args(["build", "--release", "--workspace", "--features", "cuda"]);
-    ran(programs.args(["--bin", "microtome", "--example", "peer_tasks"])).context("the build failed")?;
-    let mut tests = cargo();
-    tests.args(["test", "--release", "--no-run", "--message-format", "json", "--features", "cuda"]);
-    tests.args(["-p", "microtome-model", "-p", "microtome", "--test", LAWS, "--test", REFERENCE]);
-    let output = tests.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "the build of the tests failed");
+    // In one command: asked for by themselves, the tests would have their dependencies compiled once more, with other
+    // features. The trainer has tests of the same names.
+    let mut build = Toolkit::here(root)?.cargo(root);
+    build.args(["build", "--release", "--workspace", "--exclude", "microtome-train", "--features", "cuda"]);
+    build.args(["--bin", PROGRAM, "--example", TASKS, "--test", LAWS, "--test", REFERENCE]);
+    build.args(["--message-format", "json"]).env("MICROTOME_NO_PAGE", "1");
+    let output = build.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "the build failed");
     fs::create_dir_all(bin).with_context(|| format!("cannot make `{}`", bin.display()))?;
-    let release = target(root).join("release");
-    let mut files = vec![
-        (release.join(PROGRAM), PROGRAM.to_owned()),
-        (release.join("examples").join(TASKS), TASKS.to_owned()),
-        (std::env::current_exe()?, "xtask".to_owned()),
-    ];
-    files.extend(executables(&String::from_utf8_lossy(&output.stdout)));
+    let mut files = executables(&String::from_utf8_lossy(&output.stdout));
+    for name in [PROGRAM, TASKS, LAWS, REFERENCE] {
+        let found = files.iter().filter(|(_, built)| built == name).count();
+        ensure!(found == 1, "the build made {found} programs named `{name}`; one was expected");
+    }
+    files.push((std::env::current_exe()?, "xtask".to_owned()));
     for (from, name) in files {
         let to = bin.join(name);
         fs::copy(&from, &to).with_context(|| format!("cannot copy `{}`", from.display()))?;
@@ -184,7 +177,7 @@ fn build(root: &Path, bin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The tests' programs and names, from what cargo says of a build.
+/// Programs and their names, from what cargo says of a build.
 fn executables(messages: &str) -> Vec<(PathBuf, String)> {
     let of = |line: &str| -> Option<(PathBuf, String)> {
         let message: Value = serde_json::from_str(line).ok()?;

@@ -138,7 +138,8 @@ pub(crate) fn layer_norm(
             None => x.apply_op1(fused::Normalize { eps })?,
         });
     }
-    affine(norm_divide(by, x, &norm_scale(by, x, eps)?)?, gain_and_bias)
+    let centered = centered(x)?;
+    affine(centered.broadcast_div(&deviation(&centered, eps)?)?, gain_and_bias)
 }
 
 /// `sqrt(var + eps)` over the last axis (variance with divisor `n`), which becomes 1.
@@ -146,8 +147,7 @@ pub(crate) fn norm_scale(by: Arithmetic, x: &Tensor, eps: f64) -> Result<Tensor>
     if by.has_kernels(x) {
         return Ok(x.contiguous()?.apply_op1(fused::NormScale { eps: eps as f32 })?);
     }
-    let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    Ok((centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
+    deviation(&centered(x)?, eps)
 }
 
 /// `(x - mean) / scale`, the mean over the last axis.
@@ -155,7 +155,17 @@ pub(crate) fn norm_divide(by: Arithmetic, x: &Tensor, scale: &Tensor) -> Result<
     if by.has_kernels(x) {
         return Ok(x.contiguous()?.apply_op2(&scale.contiguous()?, fused::NormDivide)?);
     }
-    Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?.broadcast_div(scale)?)
+    Ok(centered(x)?.broadcast_div(scale)?)
+}
+
+/// Without its mean over the last axis.
+fn centered(x: &Tensor) -> Result<Tensor> {
+    Ok(x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?)
+}
+
+/// `sqrt(var + eps)` of what has mean 0.
+fn deviation(centered: &Tensor, eps: f64) -> Result<Tensor> {
+    Ok((centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
 }
 
 /// `x * w + b`, over the last axis, where there are such.
@@ -170,6 +180,7 @@ pub(crate) fn affine(x: Tensor, gain_and_bias: Option<&Affine>) -> Result<Tensor
 pub(crate) fn activation(by: Arithmetic, x: &Tensor, kind: Activation) -> Result<Tensor> {
     Ok(match kind {
         Activation::GeluNew if by.has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU_NEW)?,
+        Activation::GeluNew if !x.track_op() => x.gelu()?,
         Activation::GeluNew => {
             // Not the tensor library's: the constants of its derivative are rounded to six digits.
             let scale = (2.0 / std::f64::consts::PI).sqrt();

@@ -28,6 +28,7 @@ use crate::layers::{attention, embed, mlp, unembed};
 use crate::linear_map::LinearMap;
 use crate::model::Model;
 use crate::ops;
+use crate::ops::attention::Attention;
 use crate::ops::{Arithmetic, Then};
 use crate::weights::Weights;
 
@@ -235,6 +236,8 @@ pub(crate) struct Walk<'m> {
     bases: &'m [BaseValues],
     groups: Vec<Group>,
     narrowed: bool,
+    /// By group and number of its positions: a GPU waits for every tensor that comes from the processor.
+    masks: HashMap<(usize, usize), Tensor>,
     pub hooks: Hooks,
     pub work: Work,
 }
@@ -242,7 +245,21 @@ pub(crate) struct Walk<'m> {
 impl<'m> Walk<'m> {
     pub fn new(model: &'m Model, bases: &'m [BaseValues], groups: Vec<Group>, hooks: Hooks) -> Walk<'m> {
         let (config, weights, arithmetic) = (model.config(), model.weights(), model.arithmetic());
-        Walk { config, weights, arithmetic, bases, groups, narrowed: false, hooks, work: Work::default() }
+        let (masks, work) = (HashMap::new(), Work::default());
+        Walk { config, weights, arithmetic, bases, groups, narrowed: false, masks, hooks, work }
+    }
+
+    /// The mask that a group's composed attention adds to its scores, made once; `None` where nothing is ahead.
+    pub fn mask(&mut self, group: usize, attention: &Attention, like: &Tensor) -> Result<Option<Tensor>> {
+        let key = (group, attention.sees.len());
+        if let Some(mask) = self.masks.get(&key) {
+            return Ok(Some(mask.clone()));
+        }
+        let mask = attention.future(like)?;
+        if let Some(mask) = &mask {
+            self.masks.insert(key, mask.clone());
+        }
+        Ok(mask)
     }
 
     /// Walks the blocks below `stop_at` and returns the residual stream there.

@@ -242,12 +242,13 @@ fn attend(walk: &mut Walk, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> 
     let mut mixed = Vec::new();
     for index in walk.active_groups() {
         let group = walk.group(index);
-        let attention = Attention {
+        let mut attention = Attention {
             by: walk.arithmetic(),
             n_lanes: group.joined(),
             sees: group.positions().iter().map(|pos| pos + 1).collect(),
             n_keys: group.n_keys(),
             past: walk.past(index, layer)?,
+            mask: None,
         };
         let n_rows = attention.n_lanes * attention.sees.len();
         walk.work.product(n_rows * n_heads, d_head, 2 * attention.n_keys);
@@ -257,6 +258,9 @@ fn attend(walk: &mut Walk, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> 
         if !observed && let Some(z) = attention.attend(&q, &k, &v)? {
             mixed.push(z);
             continue;
+        }
+        if !attention.by.has_kernels(&q) {
+            attention.mask = walk.mask(index, &attention, &q)?;
         }
         let scores = walk.fire_group(scores_hook, index, attention.scores(&q, &k)?)?;
         let pattern = walk.fire_group(pattern_hook, index, attention.pattern(&scores)?)?;

@@ -23,6 +23,8 @@ pub(crate) struct Attention {
     pub n_keys: usize,
     /// Keys and values `[past, head, d_head]`; constants.
     pub past: Option<(Tensor, Tensor)>,
+    /// What [`Attention::future`] gave for the same queries and keys; asked again where it is not here.
+    pub mask: Option<Tensor>,
 }
 
 impl Attention {
@@ -64,7 +66,11 @@ impl Attention {
         }
         debug_assert_eq!(scores.dim(1)?, n_heads);
         let scores = (scores * (1.0 / (d_head as f64).sqrt()))?;
-        match self.mask(&scores)? {
+        let mask = match &self.mask {
+            Some(mask) => Some(mask.clone()),
+            None => self.future(&scores)?,
+        };
+        match mask {
             Some(mask) => Ok(scores.broadcast_add(&mask)?),
             None => Ok(scores),
         }
@@ -109,7 +115,7 @@ impl Attention {
 
     /// 0 where a query may see a key, `-inf` where the key is in its future; `[query, key]`, or `None`
     /// where every query sees every key.
-    fn mask(&self, like: &Tensor) -> Result<Option<Tensor>> {
+    pub fn future(&self, like: &Tensor) -> Result<Option<Tensor>> {
         if self.sees.iter().all(|&seen| seen >= self.n_keys) {
             return Ok(None);
         }
