@@ -5,7 +5,7 @@ import { writeGroups } from "./groups";
 import type { Group } from "./groups";
 import { labelOf } from "./scores";
 import type { Scores } from "./scores";
-import { groupNode } from "./supernodes";
+import { groupNode, worthTogether } from "./supernodes";
 import type { Gathered } from "./supernodes";
 
 interface ChosenGroupProps {
@@ -22,14 +22,14 @@ export function ChosenGroup({ group, scores, groups, look }: ChosenGroupProps) {
   const [into, from] = [edges.filter(({ to }) => to === node), edges.filter(({ from }) => from === node)];
   const members = [...scores.nodes].filter(([of]) => group.nodes.includes(labelOf(of))).map(([of, value]) => ({ key: labelOf(of), name: labelOf(of), value, text: signed(value) }));
   members.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-  const together = members.reduce((sum, { value }) => sum + value, 0);
+  const together = worthTogether(scores, group.nodes);
   return (
     <Panel
       fill scroll label="Chosen group" title={group.name} note={`${group.nodes.length} nodes`}
       aside={<Button small onPress={() => change({ node: "" })}>Clear</Button>}
     >
       <dl class="facts">
-        <div><dt>worth together, estimated</dt><dd>{signed(together)} {scores.unit}</dd></div>
+        <div><dt>worth together, estimated; edges between them left out</dt><dd>{signed(together)} {scores.unit}</dd></div>
       </dl>
       <div class="row tight">
         <Button small onPress={() => change({ gather: "apart" })}>Draw apart</Button>

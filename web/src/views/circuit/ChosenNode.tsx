@@ -9,6 +9,7 @@ import { StrongestEdges } from "./StrongestEdges";
 import { grouped, writeGroups } from "./groups";
 import type { Group } from "./groups";
 import { labelOf } from "./scores";
+import { worthTogether } from "./supernodes";
 import type { Edge, Scores } from "./scores";
 
 interface ChosenNodeProps {
@@ -31,7 +32,7 @@ export function ChosenNode({ name, scores, edges, groups, promoted }: ChosenNode
   const pinned = workspace.pins.value.includes(name);
   const group = groups.find(({ nodes }) => nodes.includes(name));
   const members = group?.nodes ?? [];
-  const total = [...scores.nodes].reduce((sum, [node, of]) => sum + (members.includes(labelOf(node)) ? of : 0), 0);
+  const total = worthTogether(scores, members);
   return (
     <Panel
       fill scroll label="Chosen node" title={component ? <ComponentLink name={name} /> : name} note={component ? componentTitle(component) : ""}

@@ -7,7 +7,7 @@ import type { Circuit, Edge, Scores } from "./scores";
 /** A circuit as it is drawn. */
 export interface Gathered {
   circuit: Circuit;
-  /** Of every node drawn, its name, its row from the bottom and what it is worth: of a group, its members together. */
+  /** Of every node drawn, its name, its row from the bottom and what it is worth. */
   nameOf: (node: string) => string;
   rowOf: (node: string) => number;
   worthOf: (node: string) => number | null;
@@ -18,6 +18,12 @@ export interface Gathered {
 }
 
 const MARK = "@";
+
+/** What nodes are worth together: the sum of the edges onwards from them, without those from one to another, whose effect is in what that one writes. */
+export function worthTogether({ edges }: Scores, nodes: readonly string[]): number {
+  const within = (node: string): boolean => nodes.includes(labelOf(node));
+  return edges.reduce((sum, { from, to, score }) => sum + (within(from) && !within(to) ? score : 0), 0);
+}
 
 /** The node of a group. */
 export function groupNode(name: string): string {
@@ -63,8 +69,7 @@ function merged(circuit: Circuit, scores: Scores, groups: readonly Group[]): [Om
   const nodes = nodesOf(edges).sort((a, b) => row(a) - row(b));
   const worthOf = (node: string): number | null => {
     const group = groupOfNode(node, groups);
-    if (!group) return scores.nodes.get(node) ?? null;
-    return [...scores.nodes].reduce((sum, [member, worth]) => sum + (group.nodes.includes(labelOf(member)) ? worth : 0), 0);
+    return group ? worthTogether(scores, group.nodes) : (scores.nodes.get(node) ?? null);
   };
   return [{ circuit: { nodes, edges }, rowOf: row, worthOf, edgesOf: (edge) => parts.get(edge.name) ?? [edge] }, looped];
 }
