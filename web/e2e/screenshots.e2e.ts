@@ -25,6 +25,10 @@ const PAIRS = place("ablation", { ...NAMES, sweep: "pairs", cut: "L0H3,L1H2" });
 const PATCHING = place("patching", { ...NAMES, patch: "L3@10", pos: "10" });
 const LENS = place("lens", { ...FACT, with: FACT.corrupt });
 const CIRCUIT = place("circuit", { ...NAMES, edge: "a1.h2->a2.h1<v>" });
+const SHARES = place("attribution", { ...NAMES, part: "L2H1" });
+const ESTIMATES = place("attribution", { ...NAMES, attribution: "estimate", part: "L2@10" });
+const NEURONS = place("neurons", { ...NAMES, ranked: "direct_attribution" });
+const STEERING = place("steering", { ...FACT, length: "30" });
 const ATTENTION = place("attention", SAID_TWICE);
 
 const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] = [
@@ -39,6 +43,15 @@ const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] 
   { name: "lens", at: LENS },
   { name: "attention", at: ATTENTION },
   { name: "attention-circuit", at: place("attention", { ...SAID_TWICE, face: "circuit", head: "L1H3" }), theme: "dark", wait: "dl.facts dd" },
+  { name: "attribution", at: SHARES },
+  { name: "attribution-dark", at: SHARES, theme: "dark" },
+  { name: "attribution-360", at: SHARES, ...PHONE },
+  { name: "attribution-estimates", at: ESTIMATES },
+  { name: "neurons", at: NEURONS },
+  { name: "neurons-dark", at: NEURONS, theme: "dark" },
+  { name: "neurons-360", at: NEURONS, ...PHONE },
+  { name: "steering", at: STEERING },
+  { name: "steering-360", at: STEERING, ...PHONE },
   { name: "circuit", at: CIRCUIT },
   { name: "circuit-dark", at: CIRCUIT, theme: "dark" },
   { name: "circuit-360", at: CIRCUIT, ...PHONE },

@@ -8,6 +8,6 @@ export async function settled(page: Page): Promise<void> {
   await page.waitForFunction(() => {
     const busy = ".working.on, .dim, .dimmed, .progress";
     const waiting = [...document.querySelectorAll(".empty")].some((empty) => /(Working|Loading)/.test(empty.textContent ?? ""));
-    return document.querySelector(busy) === null && !waiting && document.querySelector("canvas, .headgrid .cell, .circuitgraph .node") !== null;
+    return document.querySelector(busy) === null && !waiting && document.querySelector("canvas, .headgrid .cell, .circuitgraph .node, .main .tokenheat .token") !== null;
   });
 }

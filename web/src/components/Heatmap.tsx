@@ -3,7 +3,7 @@ import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { theme } from "../state";
 import type { Pick } from "../state";
 import { HoverCard } from "./HoverCard";
-import { cellsBetween, columnCells, layout, reveal, rowCells, spotAt, walk } from "./heatmapLayout";
+import { cellBox, cellsBetween, columnCells, layout, reveal, rowCells, spotAt, walk } from "./heatmapLayout";
 import { paint } from "./heatmapPaint";
 import type { Mark } from "./heatmapPaint";
 import type { Scale } from "./scale";
@@ -45,6 +45,8 @@ export interface HeatmapProps {
   single?: boolean;
   /** Arrow keys pick the cell they reach. */
   walkPicks?: boolean;
+  /** A cell that is pressed alone: what belongs to it may hang on it. */
+  onOpen?: (cell: number, anchor: CellAnchor, byKeyboard: boolean) => void;
   onHover?: (cell: number | null) => void;
   minCell?: number;
   maxCell?: number;
@@ -54,6 +56,12 @@ export interface HeatmapProps {
   causal?: boolean;
   /** Row 0 on top, as queries of an attention pattern are read. */
   topDown?: boolean;
+}
+
+/** Where a cell is on the screen, and how the keyboard goes back to it. */
+export interface CellAnchor {
+  getBoundingClientRect: () => DOMRect;
+  focus: () => void;
 }
 
 const NONE: ReadonlySet<number> = new Set();
@@ -121,7 +129,16 @@ export function Heatmap(props: HeatmapProps) {
     const row = event.shiftKey && !props.single;
     const column = event.altKey && !props.single;
     props.onPick?.(row ? rowCells(at, Math.floor(cell / n)) : column ? columnCells(at, cell % n) : [cell], pickOf(event));
+    if (!row && !column) props.onOpen?.(cell, anchorOf(cell), event instanceof KeyboardEvent);
   };
+  const anchorOf = (cell: number): CellAnchor => ({
+    getBoundingClientRect: () => {
+      const { x, y, width, height } = cellBox(at, cell);
+      const edge = canvas.current?.getBoundingClientRect();
+      return new DOMRect((edge?.left ?? 0) + x, (edge?.top ?? 0) + y, width, height);
+    },
+    focus: () => box.current?.querySelector<HTMLElement>(".scroller")?.focus(),
+  });
   const leave = (): void => {
     setHover(null);
     props.onHover?.(null);

@@ -16,14 +16,16 @@ export function Working({ phase, progress }: WorkingProps) {
 
 interface ProgressProps extends WorkingProps {
   onStop: () => void;
+  /** What is counted; runs where left out. */
+  unit?: string;
 }
 
 /** How far it is and a way to stop, once something takes over half a second. */
-export function Progress({ phase, progress, onStop }: ProgressProps) {
+export function Progress({ phase, progress, onStop, unit = "runs" }: ProgressProps) {
   if (phase !== "long") return null;
   return (
     <span class="progress" role="status">
-      {howFar(progress, "runs")}
+      {howFar(progress, unit)}
       <Button small onPress={onStop}>Stop</Button>
     </span>
   );

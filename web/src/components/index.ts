@@ -9,6 +9,7 @@
 //   Legend     scale, line, low?, high?                       scale, unit and baseline below a heatmap
 //   TokenText  text, special?, title?, tone?, plain?          one token as a chip
 //   TokenButton as TokenText, with chosen?, onPress
+//   TokenHeat  tokens, values, scale, format, label, chosen?, onPick?   a text coloured token by token
 //   HoverCard  at {x, y}, children                            a card beside the pointer
 //   TopList    entries [{key, name, value, text, pressed?, title?}], max?, label, onPress?   signed bars
 //   BarList    entries [{key, name, value, text, tone?}], max?, label                probabilities
@@ -30,7 +31,7 @@ export { Button } from "./Button";
 export { Empty } from "./Empty";
 export { ErrorBox } from "./ErrorBox";
 export { Heatmap } from "./Heatmap";
-export type { HeatmapAxis, HeatmapProps } from "./Heatmap";
+export type { CellAnchor, HeatmapAxis, HeatmapProps } from "./Heatmap";
 export { HoverCard } from "./HoverCard";
 export { Legend } from "./Legend";
 export { LinePlot } from "./LinePlot";
@@ -45,6 +46,7 @@ export { colourOf, css, diverging, inkOn, largest, ramp, sequential, symmetricMa
 export type { Scale } from "./scale";
 export { Segmented } from "./Segmented";
 export type { Option } from "./Segmented";
+export { TokenHeat } from "./TokenHeat";
 export { TokenButton, TokenText, readable } from "./TokenText";
 export { TopList } from "./TopList";
 export type { TopEntry } from "./TopList";

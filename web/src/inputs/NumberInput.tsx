@@ -2,7 +2,7 @@ import { useId } from "preact/hooks";
 import { typed, workspace } from "../state";
 
 interface NumberInputProps {
-  field: "seed" | "length" | "temperature";
+  field: "seed" | "length" | "temperature" | "steps" | "reach";
   label: string;
   min?: number;
   max?: number;

@@ -5,9 +5,11 @@
 //   PairStrip    clean, corrupt (from useTokens), action: the strip for two prompts aligned token by token
 //   PairMissing  inputs, answer: what two prompts and an answer still lack
 //   PromptInput  field "prompt" | "corrupt", label, tokens (from useTokens), onRun?, autoFocus?, onDone?
-//   NumberInput  field "seed" | "length" | "temperature", label, min?, max?, step?
+//   NumberInput  field "seed" | "length" | "temperature" | "steps" | "reach", label, min?, max?, step?
+//   LayerChoice  label, layers, value (null: all), onChange, onAll?
 //   TargetInput  field "target" | "foil" | "clamp", label, placeholder?, optional?
 
+export { LayerChoice } from "./LayerChoice";
 export { InputStrip } from "./InputStrip";
 export type { Action } from "./InputStrip";
 export { differing } from "./differing";

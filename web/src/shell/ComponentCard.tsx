@@ -1,5 +1,5 @@
 import { useComputed } from "@preact/signals";
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { runExperiment } from "../api";
 import { plain } from "../components";
 import { asked, change, componentTitle, encode, parseComponent, snapshot, useResource, useRoles, workspace } from "../state";
@@ -31,6 +31,15 @@ function Card({ card: { name, anchor } }: { card: OpenCard }) {
     const top = Math.max(8, below ? at.bottom + GAP : at.top - GAP - size.height);
     if (place?.left !== left || place.top !== top) setPlace({ left, top });
   });
+  // Opened by a press, it is there until something else is pressed.
+  useEffect(() => {
+    const away = ({ target }: Event): void => {
+      const inside = target instanceof Node && (box.current?.contains(target) || (anchor instanceof Node && anchor.contains(target)));
+      if (!inside) closeNow();
+    };
+    document.addEventListener("pointerdown", away, true);
+    return () => document.removeEventListener("pointerdown", away, true);
+  }, [anchor]);
   const component = parseComponent(name);
   if (!component) return null;
   return (

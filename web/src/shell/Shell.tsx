@@ -2,9 +2,12 @@ import { useEffect } from "preact/hooks";
 import { Empty, ErrorBox } from "../components";
 import { AblationPage } from "../pages/ablation";
 import { AttentionPage } from "../pages/attention";
+import { AttributionPage } from "../pages/attribution";
 import { CircuitPage } from "../pages/circuit";
 import { LensPage } from "../pages/lens";
+import { NeuronsPage } from "../pages/neurons";
 import { PatchingPage } from "../pages/patching";
+import { SteeringPage } from "../pages/steering";
 import { SurgeryPage } from "../pages/surgery";
 import { model, modelError, openModels, workspace } from "../state";
 import type { View } from "../state";
@@ -14,7 +17,7 @@ import { Rail, VIEW_NAMES } from "./Rail";
 import { TopBar } from "./TopBar";
 
 const PAGES: Readonly<Record<View, () => preact.JSX.Element>> = {
-  surgery: SurgeryPage, ablation: AblationPage, patching: PatchingPage, lens: LensPage, attention: AttentionPage, circuit: CircuitPage,
+  surgery: SurgeryPage, ablation: AblationPage, patching: PatchingPage, lens: LensPage, attention: AttentionPage, attribution: AttributionPage, circuit: CircuitPage, neurons: NeuronsPage, steering: SteeringPage,
 };
 
 /** The frame around every view. */

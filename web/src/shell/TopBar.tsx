@@ -43,7 +43,7 @@ function modelItems(): MenuItem[] {
   const offered = models.value?.models ?? [];
   return offered.map(({ id }) => ({
     key: id, text: id, note: id === modelId.value ? "in use" : undefined,
-    onPress: () => change({ model: id, cut: [], patch: [], head: "", pos: null, node: "", edge: "", pins: [], groups: [] }),
+    onPress: () => change({ model: id, cut: [], patch: [], head: "", pos: null, part: "", mlp: null, neuron: "", into: null, node: "", edge: "", pins: [], groups: [] }),
   }));
 }
 

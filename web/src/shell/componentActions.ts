@@ -19,6 +19,7 @@ export function actionsFor(name: string, component: Component): Action[] {
         { text: "Cut in Surgery", fields: { view: "surgery", cut: withIt } },
         { text: "Ablate", fields: { view: "ablation", cut: [name] } },
         { text: "Patch", fields: { view: "patching", layout: "head", site: "z", patch: [name] } },
+        { text: "Attribute", fields: { view: "attribution", attribution: "direct", parts: "components", part: name } },
         { text: "Trace in Circuit", fields: { view: "circuit", node: name, edge: "", pins: [...new Set([...workspace.pins.value, name])] } },
       ];
     case "attention":
@@ -29,11 +30,16 @@ export function actionsFor(name: string, component: Component): Action[] {
     case "mlp":
       return [
         { text: "Patch the MLP's output", fields: { view: "patching", layout: "layer_position", site: "mlp_out", patch: [] } },
+        { text: "Ablate", fields: { view: "ablation", cut: [name] } },
+        { text: "Its neurons", fields: { view: "neurons", mlp: component.layer, neuron: "" } },
         { text: "Trace in Circuit", fields: { view: "circuit", node: name, edge: "", pins: [...new Set([...workspace.pins.value, name])] } },
         { text: "Read the stream after it", fields: { view: "lens", layer: component.layer + 1 } },
       ];
     case "neuron":
       return [
+        { text: "Open in Neurons", fields: { view: "neurons", neuron: name } },
+        { text: "Ablate", fields: { view: "ablation", cut: [name] } },
+        { text: "Steer with it", fields: { view: "steering", along: "neuron", neuron: name, into: null } },
         { text: "Patch the MLP's output", fields: { view: "patching", layout: "layer_position", site: "mlp_out", patch: [] } },
         { text: "Read the stream after it", fields: { view: "lens", layer: component.layer + 1 } },
       ];

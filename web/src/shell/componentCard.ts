@@ -3,10 +3,16 @@
 import { signal } from "@preact/signals";
 import type { ReadonlySignal } from "@preact/signals";
 
+/** What a card hangs on: a name, or a place in a picture. */
+export interface Anchor {
+  getBoundingClientRect: () => DOMRect;
+  focus: () => void;
+}
+
 export interface OpenCard {
   name: string;
   /** The name it belongs to. */
-  anchor: HTMLElement;
+  anchor: Anchor;
 }
 
 const OPEN_MS = 280;
@@ -21,6 +27,12 @@ export const openCard: ReadonlySignal<OpenCard | null> = current;
 export function openNow(card: OpenCard): void {
   clearTimeout(timer);
   current.value = card;
+}
+
+/** Opens it for a name or a place that was pressed; from the keyboard, its first link is gone to. */
+export function openPressed(card: OpenCard, byKeyboard: boolean): void {
+  openNow(card);
+  if (byKeyboard) requestAnimationFrame(() => document.querySelector<HTMLElement>(".componentcard a")?.focus());
 }
 
 /** Opens it when the pointer stays. */

@@ -1,6 +1,6 @@
 // What the address says: every field of the workspace, its default, and its place in the query string.
 
-export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention", "circuit"] as const;
+export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention", "attribution", "circuit", "neurons", "steering"] as const;
 export type View = (typeof VIEWS)[number];
 
 export const CUTS = ["zero", "mean", "resample", "uniform", "zero_pattern", "random", "previous"] as const;
@@ -68,6 +68,38 @@ export interface Fields {
   compare: "alone" | "corrupt";
   /** Further prompts whose curves the logit lens draws. */
   others: readonly string[];
+  /** What Attribution shows: shares of the answer's logit, or patches estimated by derivatives. */
+  attribution: "direct" | "estimate";
+  /** What shares are told apart by. */
+  parts: "components" | "sources" | "neurons";
+  /** The part of the model, or the cell, chosen in Attribution. */
+  part: string;
+  /** The layer whose neurons are looked at; null: the last, or all. */
+  mlp: number | null;
+  /** Steps of integrated gradients; 0: the derivative at the run that is patched. */
+  steps: number;
+  /** Corrections of the estimate: `qk_fix`, `grad_drop`. */
+  fixes: readonly string[];
+  /** Which estimates are measured too. */
+  check: "top" | "all" | "off";
+  /** The neuron on show, `L2N17`; empty: the strongest. */
+  neuron: string;
+  /** What neurons are ranked by. */
+  ranked: "activation" | "direct_attribution";
+  /** Where the direction of Steering comes from. */
+  along: "texts" | "neuron";
+  /** The texts it leads to and away from; empty: the corrupt prompt and the prompt. */
+  towards: string;
+  away: string;
+  /** Which of their positions count. */
+  over: "last" | "all";
+  /** The layer in front of which it is added; null: the middle one. */
+  into: number | null;
+  /** Whether the direction is brought to length 1. */
+  sized: "as_is" | "one";
+  /** How much of it is added, and how far the curve goes either way. */
+  strength: number;
+  reach: number;
   /** How many of the strongest edges Circuit draws, those on a way from the input to the logits. */
   edges: number;
   /** The chosen node of the circuit, `L0H1`, or its chosen edge, `a0.h1->a1.h0<q>`. */
@@ -88,14 +120,18 @@ export const DEFAULTS: Readonly<Fields> = {
   temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
   weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null,
   rows: "layers", norm: "", compare: "alone", others: [],
+  attribution: "direct", parts: "components", part: "", mlp: null, steps: 0, fixes: [], check: "top",
+  neuron: "", ranked: "activation", along: "texts", towards: "", away: "", over: "last", into: null, sized: "as_is", strength: 1, reach: 2,
   edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one",
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
-const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "node", "edge"] as const;
-const LISTS = ["cut", "patch", "pins"] as const;
-const NUMBERS = ["temperature", "seed", "length", "edges"] as const;
-const PLACES = ["pos", "layer"] as const;
+const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "part", "node", "edge", "neuron", "towards", "away"] as const;
+const LISTS = ["cut", "patch", "fixes", "pins"] as const;
+const NUMBERS = ["temperature", "seed", "length", "steps", "edges", "reach"] as const;
+/** Numbers that may be below 0. */
+const SIGNED = ["strength"] as const;
+const PLACES = ["pos", "layer", "mlp", "into"] as const;
 const CHOICES = {
   view: VIEWS, how: CUTS, importance: IMPORTANCES,
   at: ["all", "last"], sweep: ["single", "pairs"], quantity: ["change", "value", "recovery"],
@@ -103,6 +139,8 @@ const CHOICES = {
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
   rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"],
+  attribution: ["direct", "estimate"], parts: ["components", "sources", "neurons"], check: ["top", "all", "off"],
+  ranked: ["activation", "direct_attribution"], along: ["texts", "neuron"], over: ["last", "all"], sized: ["as_is", "one"],
 } as const;
 
 /** The query string of a state. The prompt is always in it, so that an emptied one stays empty. */
@@ -116,6 +154,7 @@ export function encode(fields: Fields): string {
     if (name !== "view" && fields[name] !== DEFAULTS[name]) query.set(name, fields[name] || "none");
   }
   for (const name of LISTS) if (fields[name].length > 0) query.set(name, fields[name].join(","));
+  for (const name of SIGNED) if (fields[name] !== DEFAULTS[name]) query.set(name, String(fields[name]));
   for (const name of NUMBERS) if (fields[name] !== DEFAULTS[name]) query.set(name, String(fields[name]));
   for (const name of PLACES) if (fields[name] !== null) query.set(name, String(fields[name]));
   for (const other of fields.others) query.append("with", other);
@@ -137,6 +176,7 @@ export function decode(search: string): Fields {
   }
   Object.assign(fields, choices);
   for (const name of LISTS) fields[name] = (query.get(name) ?? "").split(",").filter(Boolean);
+  for (const name of SIGNED) fields[name] = signed(query.get(name)) ?? DEFAULTS[name];
   for (const name of NUMBERS) fields[name] = number(query.get(name)) ?? DEFAULTS[name];
   for (const name of PLACES) {
     const place = number(query.get(name));
@@ -153,7 +193,12 @@ export function saysPrompt(search: string): boolean {
 }
 
 function number(text: string | null): number | null {
+  const value = signed(text);
+  return value !== null && value >= 0 ? value : null;
+}
+
+function signed(text: string | null): number | null {
   if (text === null || text.trim() === "") return null;
   const value = Number(text);
-  return Number.isFinite(value) && value >= 0 ? value : null;
+  return Number.isFinite(value) ? value : null;
 }

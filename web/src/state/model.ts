@@ -68,7 +68,7 @@ export function followModel(): () => void {
 
 export function chooseExample(example: Example): void {
   // What was chosen in the old prompt means nothing in the new one.
-  change({ ...textsOf(example), cut: [], patch: [], pos: null, layer: null, clamp: "", head: "", others: [] });
+  change({ ...textsOf(example), cut: [], patch: [], pos: null, layer: null, clamp: "", head: "", part: "", neuron: "", towards: "", away: "", others: [] });
 }
 
 function textsOf(example: Example): Partial<Fields> {

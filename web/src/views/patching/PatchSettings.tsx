@@ -1,6 +1,6 @@
 import { Segmented } from "../../components";
 import { asked, change, workspace } from "../../state";
-import { LAYOUTS, layoutOf } from "./layouts";
+import { LAYOUTS, layoutOf, layoutsWith } from "./layouts";
 import { patchMetric } from "./reading";
 
 /** What is patched, which way, and what is shown of it. */
@@ -8,13 +8,14 @@ export function PatchSettings() {
   const { site, layout, direction, quantity, metric } = workspace;
   const inputs = asked.value;
   const foil = Boolean(inputs?.foil);
+  const shown = layoutOf(site.value, layout.value);
   const choose = (key: string): void => {
     const found = LAYOUTS.find((choice) => choice.key === key);
     if (found) change({ site: found.site, layout: found.layout, patch: [] });
   };
   return (
     <div class="settings">
-      <Segmented label="What is patched" options={LAYOUTS.map(({ key, text, title }) => ({ value: key, text, title }))} value={layoutOf(site.value, layout.value).key} onChange={choose} />
+      <Segmented label="What is patched" options={layoutsWith(shown).map(({ key, text, title }) => ({ value: key, text, title }))} value={shown.key} onChange={choose} />
       <Segmented
         label="Direction" value={direction.value} onChange={(direction) => change({ direction })}
         options={[

@@ -21,8 +21,23 @@ export const LAYOUTS: readonly LayoutChoice[] = [
   { key: "mlp", text: "MLP out", title: "Each layer's MLP output, patched at one position", site: "mlp_out", layout: "layer_position" },
 ];
 
+/** Layouts that Attribution offers as well: a link from there shows them here. */
+const MORE: readonly LayoutChoice[] = [
+  ...([["q", "Queries", "query"], ["k", "Keys", "key"], ["v", "Values", "value"]] as const).flatMap(([site, text, word]): LayoutChoice[] => [
+    { key: site, text, title: `Each head's ${word}, patched at all positions`, site, layout: "head" },
+    { key: `${site}pos`, text: `${text} × position`, title: `Each head's ${word}, patched at one position`, site, layout: "head_position" },
+  ]),
+  ...([["resid_pre", "Residual", "Residual stream before each layer"], ["attn_out", "Attention out", "Each layer's attention output"], ["mlp_out", "MLP out", "Each layer's MLP output"]] as const)
+    .map(([site, text, words]): LayoutChoice => ({ key: `${site}all`, text, title: `${words}, patched at all positions`, site, layout: "layer" })),
+];
+
+/** The layouts to choose from, and the one that is on show. */
+export function layoutsWith(shown: LayoutChoice): readonly LayoutChoice[] {
+  return LAYOUTS.includes(shown) ? LAYOUTS : [...LAYOUTS, shown];
+}
+
 export function layoutOf(site: string, layout: Fields["layout"]): LayoutChoice {
-  return LAYOUTS.find((choice) => choice.site === site && choice.layout === layout) ?? (LAYOUTS[2] as LayoutChoice);
+  return [...LAYOUTS, ...MORE].find((choice) => choice.site === site && choice.layout === layout) ?? (LAYOUTS[2] as LayoutChoice);
 }
 
 export interface Grid {
@@ -38,7 +53,9 @@ export interface Grid {
 /** A table as the grid it is drawn as. */
 export function gridOf(table: Table): Grid | null {
   const [first, second, third] = table.axes;
-  if (!first || !second) return null;
+  if (!first) return null;
+  // Layers alone: one column, without a name of its own.
+  if (!second) return { rowName: first.name, rows: first.labels, columnName: "all positions", columns: [""], positions: false, values: table.values };
   if (third) return { ...headRows(table), rowName: "head", columnName: second.name, columns: second.labels, positions: true };
   return {
     rowName: first.name, rows: first.labels, columnName: second.name, columns: second.labels,
