@@ -1,12 +1,16 @@
 // What leaves the page: copied commands, exported files, the report, the page about the API.
 
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Download, Page } from "playwright-core";
 import { expect, test } from "vitest";
 import type { Experiment, ExperimentRecord } from "../src/api/schema";
 import { ask, get } from "./api";
 import { open, place, useBrowser } from "./browser";
 import { FACT, NAMES } from "./prompts";
+import { program } from "./server";
 import { settled } from "./settled";
 
 useBrowser();
@@ -38,6 +42,25 @@ test.each([
   const experiment = JSON.parse(all[3] ?? "") as Experiment;
   const record = await ask(experiment);
   expect(record.results.prompts[0]?.clean.labels.slice(1).join("")).toBe(state.prompt);
+});
+
+test.each([
+  ["attribution", place("attribution", NAMES)], ["attribution by neuron", place("attribution", { ...NAMES, parts: "neurons", mlp: "1" })],
+  ["estimates", place("attribution", { ...NAMES, attribution: "estimate", site: "q", layout: "head", fixes: "qk_fix", steps: "2" })],
+  ["neurons", place("neurons", { ...NAMES, neuron: "L2N17" })], ["steering", place("steering", { ...NAMES, reach: "3" })],
+  ["circuit", place("circuit", NAMES)],
+])("the copied command of %s runs, and asks what the page asked", async (_, at) => {
+  const page = await open(at);
+  await settled(page);
+  const command = await copied(page, "Command");
+  const asked = await ask(JSON.parse(await copied(page, "JSON")) as Experiment);
+  const folder = mkdtempSync(join(tmpdir(), "microtome-command-"));
+  symlinkSync(program(), join(folder, "microtome"));
+  const file = join(folder, "record.json");
+  execFileSync("sh", ["-c", `${command} --record ${file}`], { env: { ...process.env, PATH: `${folder}:${process.env["PATH"] ?? ""}` }, stdio: "pipe" });
+  const record = JSON.parse(readFileSync(file).toString()) as ExperimentRecord;
+  expect(record.experiment).toEqual(asked.experiment);
+  expect(record.results.tables?.map(({ metric, values }) => [metric, values.length])).toEqual(asked.results.tables?.map(({ metric, values }) => [metric, values.length]));
 });
 
 test("the table on show is exported as picture, drawing, numbers and record", async () => {

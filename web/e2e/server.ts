@@ -16,10 +16,14 @@ export interface Server {
 const START_MS = 60_000;
 const SAID = /http:\/\/127\.0\.0\.1:(\d+)/;
 
+/** The program that is tested. */
+export function program(): string {
+  return resolve(process.env["MICROTOME_BIN"] ?? resolve(import.meta.dirname, "../../target/debug/microtome"));
+}
+
 export async function startServer(more: readonly string[] = [], port = 0): Promise<Server> {
-  const program = resolve(process.env["MICROTOME_BIN"] ?? resolve(import.meta.dirname, "../../target/debug/microtome"));
-  if (!existsSync(program)) throw new Error(`no server at ${program}: build it, or say where it is in MICROTOME_BIN`);
-  const child = spawn(program, ["serve", "--no-open", "--port", String(port), ...more], {
+  if (!existsSync(program())) throw new Error(`no server at ${program()}: build it, or say where it is in MICROTOME_BIN`);
+  const child = spawn(program(), ["serve", "--no-open", "--port", String(port), ...more], {
     env: { ...process.env, RUST_LOG: "warn" }, stdio: ["ignore", "pipe", "pipe"],
   });
   const over = new Promise<void>((done) => child.once("close", () => done()));
