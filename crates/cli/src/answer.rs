@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use microtome::{Experiment, Record, TextModel};
 
-use crate::args::load;
+use crate::args::load_for;
 use crate::output::{OutputArgs, show};
 use crate::progress;
 use crate::whole_file::check_writable;
@@ -26,7 +26,7 @@ pub fn answer_then(
 ) -> Result<ExitCode> {
     check_tables(experiment, output)?;
     check_files(output)?;
-    let model = load(&experiment.model, experiment.preparation())?;
+    let model = load_for(experiment)?;
     let record = progress::run(experiment, &model, output.memory)?;
     then(&model, &record)?;
     show(&record, output)

@@ -8,7 +8,8 @@ use microtome::method::change::{Per, Replacement};
 use microtome::method::patch::Direction;
 use microtome::metric::MetricId;
 use microtome::model::demo::NAME as DEMO;
-use microtome::model::{LoadOptions, Positions, Precision, Preparation, Processing};
+use microtome::model::{HubSettings, LoadOptions, Positions, Precision, Preparation, Processing};
+use microtome::sae::{Sae, SaeChoice};
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Record, Text, TextModel};
 
 use crate::device;
@@ -84,6 +85,39 @@ pub fn load(model: &str, prepared: Preparation) -> Result<TextModel> {
     let mut bar = progress::Download::default();
     let options = LoadOptions { device: device::open()?.device.clone(), ..LoadOptions::default() };
     Ok(TextModel::load(model, prepared, &options, &mut bar)?)
+}
+
+/// Loads what an experiment needs: its model, and beside it its autoencoder.
+pub fn load_for(experiment: &Experiment) -> Result<TextModel> {
+    let model = load(&experiment.model, experiment.preparation())?;
+    match experiment.method.sae() {
+        Some(choice) => Ok(model.with_sae(open_sae(choice)?)?),
+        None => Ok(model),
+    }
+}
+
+/// Opens a sparse autoencoder, showing downloads.
+pub fn open_sae(choice: &SaeChoice) -> Result<Sae> {
+    Ok(Sae::open(choice, &HubSettings::from_env(), &mut progress::Download::default())?)
+}
+
+/// Which sparse autoencoder.
+#[derive(Args, Debug, Clone)]
+pub struct SaeArgs {
+    /// The autoencoder: a folder with cfg.json and sae_weights.safetensors, release/id as SAELens has it
+    /// (gpt2-small-res-jb/blocks.8.hook_resid_pre), or org/repo/folder of the Hugging Face hub
+    #[arg(long, env = "MICROTOME_SAE", value_name = "SAE")]
+    pub sae: Option<String>,
+}
+
+impl SaeArgs {
+    /// The one named.
+    pub fn choice(&self) -> Result<SaeChoice> {
+        match &self.sae {
+            Some(name) => Ok(SaeChoice(name.clone())),
+            None => bail!("no autoencoder; name one with --sae: a folder, release/id or org/repo/folder"),
+        }
+    }
 }
 
 /// What follows a prompt, and what is measured.

@@ -48,7 +48,8 @@ pub struct Args {
     output: output::OutputArgs,
 }
 
-fn check(text: &str) -> Result<Check> {
+/// How many cells are measured, a number or `all`.
+pub fn check(text: &str) -> Result<Check> {
     if text == "all" {
         return Ok(Check::All);
     }

@@ -15,6 +15,7 @@ mod device;
 mod edges;
 mod edit;
 mod export;
+mod features_text;
 mod generate;
 mod head;
 mod heads;
@@ -37,6 +38,10 @@ mod promotes;
 mod recall;
 mod replay;
 mod run;
+mod sae;
+mod sae_attribute;
+mod sae_edits;
+mod sae_feature;
 mod scan;
 mod serve;
 mod steer;
@@ -93,6 +98,7 @@ enum Command {
     Neurons(neurons::Args),
     Promotes(promotes::Args),
     Steer(steer::Args),
+    Sae(sae::Args),
     Lens(lens::Args),
     Importance(importance::Args),
     Heads(heads::Args),
@@ -167,6 +173,7 @@ fn run(command: Command) -> anyhow::Result<std::process::ExitCode> {
         Command::Neurons(args) => neurons::run(&args),
         Command::Promotes(args) => promotes::run(&args),
         Command::Steer(args) => steer::run(&args),
+        Command::Sae(args) => sae::run(&args),
         Command::Lens(args) => lens::run(&args),
         Command::Importance(args) => importance::run(&args),
         Command::Heads(args) => heads::run(&args),

@@ -47,7 +47,7 @@ pub fn promotions_text(out: &mut String, promotions: &[Promotion], n_prompts: us
 }
 
 /// Tokens raised and lowered side by side.
-fn pairs_text(out: &mut String, promoted: &[TokenValue], suppressed: &[TokenValue], list: usize) {
+pub fn pairs_text(out: &mut String, promoted: &[TokenValue], suppressed: &[TokenValue], list: usize) {
     let text = |value: &TokenValue| format!("[{}] {}", visible(&value.token.token), signed(value.value));
     for (high, low) in promoted.iter().zip(suppressed).take(list) {
         let _ = writeln!(out, "  {:32}{}", text(high), text(low));
@@ -104,7 +104,7 @@ pub fn scan_text(scan: &CorpusScan, list: usize, took: Duration) -> String {
 }
 
 /// Its tokens in a row, the one it is about in brackets.
-fn passage_text(passage: &Passage) -> String {
+pub fn passage_text(passage: &Passage) -> String {
     let text = |(i, token): (usize, &String)| {
         let token = visible(token);
         if i == passage.at { format!("[{token}]") } else { token }

@@ -19,6 +19,7 @@ use microtome::model::Precision;
 use microtome::plot::{ColorMode, TermOptions, render_heatmap, svg_to_png};
 use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Table, TokenProb, Tokens};
 
+use crate::features_text::all_features_text;
 use crate::heads_text::{circuit_text, roles_text};
 use crate::neurons_text::{neuron_text, promotions_text};
 use crate::whole_file::write_whole;
@@ -214,6 +215,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     if let Some(report) = &record.results.neuron {
         neuron_text(&mut out, report, record, args.list);
     }
+    all_features_text(&mut out, record, args.list);
     match chosen {
         Some(table) if table.axes.is_empty() => single(&mut out, record),
         Some(table) => grid(&mut out, table, args),
@@ -233,9 +235,11 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     let n_notes = match &record.experiment.method {
         _ if record.results.tables.is_empty() => usize::MAX,
         Method::Edit(edit) => 1 + edit.edits.len(),
+        Method::FeatureEdit(asked) => 1 + asked.edits.len(),
+        Method::FeatureSweep(_) => 3,
         Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) | Method::Steering(_) => 2,
         Method::CircuitSearch(search) => 1 + search.by.len(),
-        Method::CircuitCurve(_) | Method::FactualRecall(_) => 2,
+        Method::CircuitCurve(_) | Method::FactualRecall(_) | Method::Features(_) => 2,
         Method::HeadScores(_)
         | Method::CircuitJudgement(_)
         | Method::HeadCircuit(_)

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use microtome::Experiment;
 
-use crate::args::{load, read_record};
+use crate::args::{load_for, read_record};
 use crate::output::{STOPPED, count, duration, print};
 use crate::progress;
 
@@ -29,8 +30,8 @@ const SHOWN: usize = 20;
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let old = read_record(&args.record)?;
-    let spec = args.model.as_ref().unwrap_or(&old.experiment.model);
-    let model = load(spec, old.experiment.preparation())?;
+    let moved = args.model.clone().map(|model| Experiment { model, ..old.experiment.clone() });
+    let model = load_for(moved.as_ref().unwrap_or(&old.experiment))?;
     let new = progress::run(&old.experiment, &model, None)?;
     if !new.is_complete() {
         eprintln!(

@@ -1,12 +1,12 @@
 //! `microtome neurons scan`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use microtome::Component;
-use microtome::corpus_scan::{CorpusScan, Neurons, ScanSettings, ScanWatch, neurons_named, scan};
+use microtome::corpus_scan::{CorpusScan, Features, Neurons, ScanSettings, ScanWatch, neurons_named, scan};
+use microtome::{Component, TextModel};
 
 use crate::args::{ModelArgs, load};
 use crate::neurons_text::scan_text;
@@ -31,14 +31,21 @@ pub struct ScanArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', required = true, value_parser = neurons_named)]
     neurons: Vec<Component>,
     #[command(flatten)]
-    model: ModelArgs,
-    /// Passages kept of each neuron, one of a window at most
+    how: ScanOptions,
+}
+
+/// How a text is scanned, and where what is found goes.
+#[derive(clap::Args)]
+pub struct ScanOptions {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Passages kept of each feature or neuron, one of a window at most
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
     /// Tokens kept on either side of the most active one
     #[arg(long, value_name = "N", default_value_t = 12)]
     context: usize,
-    /// A neuron counts as active above this
+    /// One counts as active above this
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true)]
     threshold: f64,
     /// Tokens that are run together, BOS included [default: 128, or the context where it is shorter]
@@ -56,57 +63,83 @@ pub struct ScanArgs {
     /// Go on with the scan in --out
     #[arg(long, requires = "out", help_heading = "Output")]
     resume: bool,
-    /// How many neurons to print
+    /// How many to print
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Output")]
     list: usize,
 }
 
 pub fn run(args: &ScanArgs) -> Result<ExitCode> {
-    let begun = match &args.out {
-        Some(out) if args.resume => Some(CorpusScan::read(out)?),
-        Some(out) if out.is_file() => {
-            bail!("`{0}` is there already; go on with it with --resume, or name another file", out.display())
-        }
-        Some(out) => {
-            check_writable(out)?;
-            None
-        }
-        None => None,
-    };
-    let model = load(&args.model.model, args.model.prepare.preparation())?;
-    let usual = ScanSettings::default();
-    let settings = ScanSettings {
-        window: args.window.unwrap_or(usual.window.min(model.config().n_ctx)),
-        batch: args.batch,
-        bos: args.model.prepare.bos(),
-        top: args.top,
-        context: args.context,
-        threshold: args.threshold,
-    };
+    let begun = args.how.begun()?;
+    let model = args.how.load()?;
     let neurons = Neurons::new(&args.neurons, model.config())?;
-    let started = Instant::now();
-    let mut bar = progress::Bytes::default();
-    let mut save = |scan: &CorpusScan| match &args.out {
-        Some(out) => scan.write(out),
-        None => Ok(()),
-    };
-    let mut watch = ScanWatch {
-        cancel: progress::stop_on_ctrl_c(),
-        progress: &mut |done, total| bar.show(done, total),
-        save: Some(&mut save),
-        limit: args.limit,
-    };
-    let found = scan(&model, &args.text, &neurons, &settings, begun, &mut watch);
-    bar.finish();
-    let found = found?;
-    print(&scan_text(&found, args.list, started.elapsed()))?;
-    if found.complete || args.limit.is_some_and(|limit| found.tokens >= limit) {
-        return Ok(ExitCode::SUCCESS);
+    args.how.scan(&args.text, &model, &neurons, begun)
+}
+
+impl ScanOptions {
+    /// The model.
+    pub fn load(&self) -> Result<TextModel> {
+        load(&self.model.model, self.model.prepare.preparation())
     }
-    let how = match &args.out {
-        Some(_) => "go on with --resume",
-        None => "with --out it can be gone on with",
-    };
-    eprintln!("stopped: {} of {} bytes read; {how}", found.place.byte, found.text_bytes);
-    Ok(ExitCode::from(STOPPED))
+
+    /// The scan that is gone on with; where there is none, whether a new one can be saved.
+    pub fn begun(&self) -> Result<Option<CorpusScan>> {
+        match &self.out {
+            Some(out) if self.resume => Ok(Some(CorpusScan::read(out)?)),
+            Some(out) if out.is_file() => {
+                bail!(
+                    "`{0}` is there already; go on with it with --resume, or name another file",
+                    out.display()
+                )
+            }
+            Some(out) => {
+                check_writable(out)?;
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Scans a text and says what was found.
+    pub fn scan(
+        &self,
+        text: &Path,
+        model: &TextModel,
+        features: &dyn Features,
+        begun: Option<CorpusScan>,
+    ) -> Result<ExitCode> {
+        let usual = ScanSettings::default();
+        let settings = ScanSettings {
+            window: self.window.unwrap_or(usual.window.min(model.config().n_ctx)),
+            batch: self.batch,
+            bos: self.model.prepare.bos(),
+            top: self.top,
+            context: self.context,
+            threshold: self.threshold,
+        };
+        let started = Instant::now();
+        let mut bar = progress::Bytes::default();
+        let mut save = |scan: &CorpusScan| match &self.out {
+            Some(out) => scan.write(out),
+            None => Ok(()),
+        };
+        let mut watch = ScanWatch {
+            cancel: progress::stop_on_ctrl_c(),
+            progress: &mut |done, total| bar.show(done, total),
+            save: Some(&mut save),
+            limit: self.limit,
+        };
+        let found = scan(model, text, features, &settings, begun, &mut watch);
+        bar.finish();
+        let found = found?;
+        print(&scan_text(&found, self.list, started.elapsed()))?;
+        if found.complete || self.limit.is_some_and(|limit| found.tokens >= limit) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let how = match &self.out {
+            Some(_) => "go on with --resume",
+            None => "with --out it can be gone on with",
+        };
+        eprintln!("stopped: {} of {} bytes read; {how}", found.place.byte, found.text_bytes);
+        Ok(ExitCode::from(STOPPED))
+    }
 }

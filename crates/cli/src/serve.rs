@@ -3,14 +3,17 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use microtome::TextModel;
 use microtome::model::{Preparation, device_name};
+use microtome::sae::{Sae, SaeChoice};
 use microtome_server::{App, Guard, Models, Served, Settings};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{PrecisionArg, WeightsArg, load};
+use crate::args::{PrecisionArg, WeightsArg, load, open_sae};
 use crate::device;
 
 /// Open the workbench: the web page and the REST server behind it
@@ -33,6 +36,10 @@ pub struct Args {
         default_value = "demo"
     )]
     model: Vec<String>,
+    /// A sparse autoencoder to open beside the model it was trained on: a folder, release/id or org/repo/folder;
+    /// several times for several, the first is the default
+    #[arg(long, env = "MICROTOME_SAE", value_name = "SAE", value_delimiter = ',')]
+    sae: Vec<String>,
     /// Weight processing: folded as in published GPT-2 results, or raw as in the file
     #[arg(long, value_enum, default_value_t = WeightsArg::Folded)]
     weights: WeightsArg,
@@ -199,10 +206,29 @@ fn settings(args: &Args) -> Result<Settings> {
 
 fn models(args: &Args) -> Result<Models> {
     let prepared = Preparation { processing: args.weights.into(), precision: args.precision.into() };
-    let served =
-        |id: &String| -> Result<Served> { Ok(Served { id: id.clone(), model: load(id, prepared)? }) };
-    let [first, others @ ..] = &args.model[..] else { bail!("no model to serve; name one with --model") };
-    others.iter().try_fold(Models::new(served(first)?), |models, id| Ok(models.and(served(id)?)))
+    let mut models = args.model.iter().map(|id| load(id, prepared)).collect::<Result<Vec<_>>>()?;
+    for name in &args.sae {
+        beside(&mut models, Arc::new(open_sae(&SaeChoice(name.clone()))?))?;
+    }
+    let served = |(id, model): (&String, TextModel)| Served { id: id.clone(), model };
+    let mut ready = args.model.iter().zip(models).map(served);
+    let first = ready.next().context("no model to serve; name one with --model")?;
+    Ok(ready.fold(Models::new(first), Models::and))
+}
+
+/// Opens an autoencoder beside every model that it was trained on; there must be one.
+fn beside(models: &mut [TextModel], sae: Arc<Sae>) -> Result<()> {
+    let mut refused = vec![];
+    for model in models.iter_mut() {
+        match model.clone().with_sae(sae.clone()) {
+            Ok(opened) => *model = opened,
+            Err(error) => refused.push(format!("{}: {error}", model.about().model)),
+        }
+    }
+    if refused.len() == models.len() {
+        bail!("the autoencoder `{}` fits no model served: {}", sae.name(), refused.join("; "));
+    }
+    Ok(())
 }
 
 /// Requests and experiments are logged, unless RUST_LOG says otherwise.

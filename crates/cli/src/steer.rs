@@ -9,19 +9,20 @@ use microtome::method::steering::{DirectionLength, Over, Steering, SteeringDirec
 use microtome::{Component, Method};
 
 use crate::answer::answer;
-use crate::args::{AskArgs, ModelArgs};
+use crate::args::{AskArgs, ModelArgs, SaeArgs, open_sae};
 use crate::output;
 
 /// Steer: add a direction to the residual stream, measure the prompt and write on
 ///
-/// The direction is the difference of the activations of two sets of texts, or what a neuron writes. Every strength gives
+/// The direction is the difference of the activations of two sets of texts, or what a neuron or a feature writes. Every strength gives
 /// one row of the table and, with --max, one text; 0 is the model as it is.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microtome steer \"One day, Mary\" --towards \" happy\" --away \" sad\" --layer 3 --strength -4,0,4 --max 20
   microtome steer \"Paris is the capital of\" --towards \"Rome is the capital of\" --away \"Paris is the capital of\" \\
     --layer 4 --strength 0.5,1,2 -t \" Italy\" -f \" France\"
-  microtome steer \"One day\" --neuron L2N17 --layer 3 --strength 2,8 --unit --max 20")]
+  microtome steer \"One day\" --neuron L2N17 --layer 3 --strength 2,8 --unit --max 20
+  microtome steer \"One day\" --sae my-sae --feature 305 --strength 5,20 --max 20")]
 pub struct Args {
     /// The prompt
     prompt: Option<String>,
@@ -44,9 +45,14 @@ pub struct Args {
     /// What this neuron writes, for example L2N17
     #[arg(long)]
     neuron: Option<Component>,
-    /// The layer in front of which it is added
-    #[arg(long)]
-    layer: usize,
+    #[command(flatten)]
+    sae: SaeArgs,
+    /// What this feature of the autoencoder writes
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["neuron", "towards", "away"])]
+    feature: Option<usize>,
+    /// The layer in front of which it is added [default with --feature: where the autoencoder's activation enters a layer]
+    #[arg(long, required_unless_present = "feature")]
+    layer: Option<usize>,
     /// How much of it is added
     #[arg(
         long,
@@ -77,12 +83,15 @@ enum OverArg {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let texts = |texts: &[String]| texts.iter().map(|text| args.ask.text(text)).collect::<Result<Vec<_>>>();
-    let along = match args.neuron {
-        Some(neuron) => SteeringDirection::Neuron(neuron),
-        None if args.towards.is_empty() || args.away.is_empty() => {
-            bail!("no direction; give --towards TEXT and --away TEXT, or --neuron L2N17")
+    let along = match (args.neuron, args.feature) {
+        (Some(neuron), _) => SteeringDirection::Neuron(neuron),
+        (None, Some(feature)) => SteeringDirection::Feature { sae: args.sae.choice()?, feature },
+        _ if args.towards.is_empty() || args.away.is_empty() => {
+            bail!(
+                "no direction; give --towards TEXT and --away TEXT, --neuron L2N17, or --sae SAE --feature 305"
+            )
         }
-        None => SteeringDirection::Difference {
+        _ => SteeringDirection::Difference {
             towards: texts(&args.towards)?,
             away: texts(&args.away)?,
             over: match args.over {
@@ -92,8 +101,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         },
     };
     let steering = Steering {
+        layer: match (args.layer, &along) {
+            (Some(layer), _) => layer,
+            (None, SteeringDirection::Feature { sae, .. }) => open_sae(sae)?.layer_after(),
+            (None, _) => bail!(
+                "no layer; give the one in front of which the direction is added, for example --layer 3"
+            ),
+        },
         along,
-        layer: args.layer,
         strengths: args.strength.clone(),
         length: if args.unit { DirectionLength::One } else { DirectionLength::AsIs },
         max_new_tokens: args.max,

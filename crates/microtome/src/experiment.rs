@@ -25,6 +25,11 @@ use crate::method::{
     attribution_patching::AttributionPatching,
     composition::Composition,
     edit::EditRun,
+    feature_attribution::FeatureAttribution,
+    feature_edit::FeatureEdits,
+    feature_profile::FeatureProfile,
+    feature_sweep::FeatureSweep,
+    features::FeatureReading,
     generate::Generate,
     head_circuit::HeadCircuit,
     head_scores::HeadScoring,
@@ -40,6 +45,7 @@ use crate::method::{
 };
 use crate::metric::{MetricId, Needs};
 use crate::record::{Record, Results, Table};
+use crate::sae::SaeChoice;
 use crate::text_model::{Answer, Bos, Text, TextModel, Tokens};
 
 /// A question about a model, complete enough to be asked again.
@@ -142,6 +148,16 @@ pub enum Method {
     HeadCircuit(HeadCircuit),
     /// How much every head reads of what every earlier head writes, and how much each copies, by the weights.
     Composition(Composition),
+    /// Which features of a sparse autoencoder are active, and how well it stands for the activations.
+    Features(FeatureReading),
+    /// Features are changed, each by itself or some together, and what that is worth is measured.
+    FeatureSweep(FeatureSweep),
+    /// Features are changed in one run, each in its own way.
+    FeatureEdit(FeatureEdits),
+    /// What each feature is worth, estimated, and measured beside it.
+    FeatureAttribution(FeatureAttribution),
+    /// One feature by the weights.
+    FeatureProfile(FeatureProfile),
     /// Which heads feed the keys of the induction heads, on random tokens that come twice.
     InductionCircuit(InductionCircuit),
     /// Where along the layers a fact's subject is enriched, and which heads bring it to the last position.
@@ -175,8 +191,27 @@ impl Method {
             Method::Attention(_) => "attention",
             Method::HeadCircuit(_) => "head_circuit",
             Method::Composition(_) => "composition",
+            Method::Features(_) => "features",
+            Method::FeatureSweep(_) => "feature_sweep",
+            Method::FeatureEdit(_) => "feature_edit",
+            Method::FeatureAttribution(_) => "feature_attribution",
+            Method::FeatureProfile(_) => "feature_profile",
             Method::InductionCircuit(_) => "induction_circuit",
             Method::FactualRecall(_) => "factual_recall",
+        }
+    }
+
+    /// The sparse autoencoder it needs beside the model.
+    pub fn sae(&self) -> Option<&SaeChoice> {
+        match self {
+            Method::Features(features) => Some(&features.sae),
+            Method::FeatureSweep(sweep) => Some(&sweep.sae),
+            Method::FeatureEdit(edits) => Some(&edits.sae),
+            Method::FeatureAttribution(attribution) => Some(&attribution.sae),
+            Method::FeatureProfile(profile) => Some(&profile.sae),
+            Method::Generate(generate) => generate.features.as_ref().map(|edits| &edits.sae),
+            Method::Steering(steering) => steering.sae(),
+            _ => None,
         }
     }
 
@@ -196,6 +231,10 @@ impl Method {
             Method::Steering(steering) => steering.strengths.len(),
             Method::FactualRecall(recall) => recall.count(config),
             Method::Neuron(_) => neuron::RUNS,
+            Method::Features(features) => features.count(),
+            Method::FeatureSweep(sweep) => sweep.count(),
+            Method::FeatureEdit(edits) => edits.count(),
+            Method::FeatureAttribution(attribution) => attribution.count(),
             Method::Importance(Importance { by: Measure::AblationKl, of }) => of.targets().count(config),
             _ => 1,
         }
@@ -296,6 +335,7 @@ impl Experiment {
                 | Method::Composition(_)
                 | Method::InductionCircuit(_)
                 | Method::FactualRecall(_)
+                | Method::FeatureProfile(_)
         );
         if self.prompts.is_empty() && !needs_none {
             return Err(Error::Missing { what: "a prompt", hint: "give at least one" });
@@ -332,6 +372,11 @@ impl Experiment {
             Method::Attention(attention) => attention.run(self, model, watch),
             Method::HeadCircuit(circuit) => circuit.run(self, model, watch),
             Method::Composition(composition) => composition.run(self, model, watch),
+            Method::Features(features) => features.run(self, model, watch),
+            Method::FeatureSweep(sweep) => sweep.run(self, model, watch),
+            Method::FeatureEdit(edits) => edits.run(self, model, watch),
+            Method::FeatureAttribution(attribution) => attribution.run(self, model, watch),
+            Method::FeatureProfile(profile) => profile.run(self, model, watch),
             Method::InductionCircuit(circuit) => circuit.run(self, model, watch),
             Method::FactualRecall(recall) => recall.run(self, model, watch),
         }
@@ -399,7 +444,7 @@ impl Experiment {
             Method::CircuitJudgement(judgement) => judgement.metrics(),
             Method::Composition(_) => Composition::METRICS.to_vec(),
             Method::DirectAttribution(attribution) => attribution.metrics(),
-            Method::Generate(_) | Method::PromotedTokens(_) => vec![],
+            Method::Generate(_) | Method::PromotedTokens(_) | Method::FeatureProfile(_) => vec![],
             Method::HeadCircuit(_) => HeadCircuit::METRICS.to_vec(),
             Method::HeadScores(_) => HeadScoring::METRICS.to_vec(),
             Method::FactualRecall(_) => return Ok(FactualRecall::metrics(self)),
@@ -408,6 +453,8 @@ impl Experiment {
             Method::LogitLens(lens) => return lens.metrics(self),
             Method::Neuron(_) => NeuronProfile::metrics(self.prompts.len(), measured()?),
             Method::StrongestNeurons(strongest) => strongest.metrics(self),
+            Method::Features(features) => features.metrics(self)?,
+            Method::FeatureAttribution(attribution) => attribution.metrics(self)?,
             _ => measured()?,
         };
         Ok(names.into_iter().map(str::to_owned).collect())

@@ -9,6 +9,10 @@ use crate::circuit::factual_recall::Extraction;
 use crate::circuit::induction::Feeding;
 use crate::circuit::search::FoundCircuit;
 use crate::experiment::{Experiment, Method};
+use crate::method::feature_attribution::FeatureAttributionReport;
+use crate::method::feature_profile::FeatureProfileReport;
+use crate::method::feature_sweep::FeatureSweepReport;
+use crate::method::features::FeatureReport;
 use crate::method::generate::Generation;
 use crate::method::head_circuit::HeadReport;
 use crate::method::head_roles::RoleTable;
@@ -104,6 +108,18 @@ pub struct Results {
     /// Tokens that components promote, by prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub promotions: Vec<Promotion>,
+    /// Features of a sparse autoencoder, and how well it stands for the activations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeatureReport>,
+    /// A feature by the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<FeatureProfileReport>,
+    /// What a sweep over features changed, in the order of its tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_sweep: Option<FeatureSweepReport>,
+    /// What was attributed to features, in the order of its table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_attribution: Option<FeatureAttributionReport>,
     /// Heads that bring a fact to the last position, the one with which most is lost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extractions: Vec<Extraction>,

@@ -1,4 +1,6 @@
-//! A model together with its vocabulary: text in, tokens with readable labels out.
+//! A model together with its vocabulary: text in, tokens with readable labels out. Sparse autoencoders may be open beside it.
+
+use std::sync::Arc;
 
 use microtome_model::{
     Config, Device, DownloadProgress, LoadOptions, Loaded, LoadedModel, Model, Precision, Preparation,
@@ -7,6 +9,7 @@ use microtome_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sae::{Sae, SaeChoice, SaeError};
 
 /// A prompt as a person gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,6 +96,8 @@ pub struct TextModel {
     bos: Option<u32>,
     about: About,
     n_parameters: usize,
+    /// Sparse autoencoders opened beside it.
+    saes: Vec<Arc<Sae>>,
 }
 
 impl TextModel {
@@ -133,7 +138,7 @@ impl TextModel {
             assumptions,
             files: source.files.iter().map(|file| file.display().to_string()).collect(),
         };
-        TextModel { model, tokenizer, bos, about, n_parameters }
+        TextModel { model, tokenizer, bos, about, n_parameters, saes: vec![] }
     }
 
     /// A model made in memory, which takes token ids. It keeps the weights it has now. Its fingerprint is that of its weights as they are,
@@ -155,7 +160,7 @@ impl TextModel {
         let (n_parameters, precision) = (weights.n_parameters()?, model.precision());
         drop(weights);
         let model = model.packed(precision)?;
-        Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters })
+        Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters, saes: vec![] })
     }
 
     /// The same model computing on another device.
@@ -186,6 +191,36 @@ impl TextModel {
     pub fn with_tokenizer(self, tokenizer: Tokenizer) -> TextModel {
         let about = About { tokenizer: tokenizer.describe(), ..self.about };
         TextModel { bos: tokenizer.bos(), tokenizer: Some(tokenizer), about, ..self }
+    }
+
+    /// The same model with a sparse autoencoder beside it, which experiments may then name.
+    ///
+    /// # Errors
+    /// [`Error::Sae`] where it was trained on another model, or on weights prepared in another way: [`Sae::check`].
+    pub fn with_sae(mut self, sae: impl Into<Arc<Sae>>) -> Result<TextModel> {
+        let sae = sae.into();
+        sae.check(&self)?;
+        self.saes.retain(|open| open.name() != sae.name());
+        self.saes.push(sae);
+        Ok(self)
+    }
+
+    /// The autoencoders opened beside it.
+    pub fn saes(&self) -> impl Iterator<Item = &Sae> {
+        self.saes.iter().map(Arc::as_ref)
+    }
+
+    /// The autoencoder of this name.
+    ///
+    /// # Errors
+    /// [`SaeError::NotOpen`], as [`Error::Sae`].
+    pub fn sae(&self, name: &SaeChoice) -> Result<&Sae> {
+        let open = || match self.saes.is_empty() {
+            true => "none".to_owned(),
+            false => self.saes().map(|sae| sae.name().to_string()).collect::<Vec<_>>().join(", "),
+        };
+        let found = self.saes().find(|sae| sae.name() == name);
+        Ok(found.ok_or_else(|| SaeError::NotOpen { name: name.0.clone(), open: open() })?)
     }
 
     /// The model itself.

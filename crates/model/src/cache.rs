@@ -89,3 +89,11 @@ pub fn to_safetensors_with(tensors: &[(String, Tensor)], metadata: &[(&str, &str
 pub fn load_safetensors(path: &std::path::Path) -> Result<std::collections::HashMap<String, Tensor>> {
     Ok(candle_core::safetensors::load(path, &candle_core::Device::Cpu)?)
 }
+
+/// The same of a file's bytes.
+///
+/// # Errors
+/// [`Error::Tensor`] where they are no safetensors file.
+pub fn parse_safetensors(bytes: &[u8]) -> Result<std::collections::HashMap<String, Tensor>> {
+    Ok(candle_core::safetensors::load_buffer(bytes, &candle_core::Device::Cpu)?)
+}

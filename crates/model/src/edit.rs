@@ -10,6 +10,8 @@
 //! Everything that could silently do nothing is an error before the run starts: a hook, head, neuron
 //! or position that does not exist, a pattern change away from a pattern, the layer below layer 0.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -63,6 +65,26 @@ pub enum Change {
     /// Inputs of receivers only (`q_input`, `k_input`, `v_input`, `mlp_in`, the last `resid_post`): shares of what
     /// senders below wrote become those of another run.
     Rewire(Rewire),
+    /// They become what a function makes of each position's values as they are in this run.
+    Rows(RowMap),
+}
+
+/// A function of the rows of an activation, `[pos, ..]` as the hook has it, that gives rows of the same shape. A row must depend
+/// on itself alone, so that a run of one token after the other is the same.
+#[derive(Clone)]
+pub struct RowMap(Arc<dyn Fn(&Tensor) -> Result<Tensor, String> + Send + Sync>);
+
+impl RowMap {
+    /// A map; its error is what a run that uses it fails with.
+    pub fn new(map: impl Fn(&Tensor) -> Result<Tensor, String> + Send + Sync + 'static) -> RowMap {
+        RowMap(Arc::new(map))
+    }
+}
+
+impl std::fmt::Debug for RowMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RowMap")
+    }
 }
 
 /// A value for [`Change::Set`] and [`Change::Add`].
@@ -73,6 +95,14 @@ pub enum Value {
     /// Of the hook's shape for this prompt, or without its first axis: the same at every position
     /// (for every head at `attn_scores` and `pattern`).
     Tensor(Tensor),
+    /// A direction of the hook's shape without its first axis, times one number for each position of the prompt. Not at
+    /// `attn_scores` and `pattern`.
+    Along {
+        /// What is multiplied.
+        direction: Tensor,
+        /// By how much at each position.
+        amounts: Arc<[f64]>,
+    },
 }
 
 impl Edit {
@@ -132,6 +162,24 @@ impl Edit {
                     });
                 }
             }
+            Change::Set(Value::Along { direction, amounts })
+            | Change::Add(Value::Along { direction, amounts }) => {
+                let want = self.hook.shape(config, len);
+                if site.is_attention() || direction.dims() != &want[1..] || amounts.len() != len {
+                    let found = std::iter::once(amounts.len()).chain(direction.dims().iter().copied());
+                    return Err(Error::ValueShape {
+                        hook: self.hook.to_string(),
+                        expected: want,
+                        found: found.collect(),
+                    });
+                }
+                if let Some(&value) = amounts.iter().find(|x| !x.is_finite()) {
+                    return Err(Error::NotFiniteEdit { hook: self.hook.to_string(), value });
+                }
+            }
+            Change::Rows(_) if site.is_attention() => {
+                return Err(Error::RowsOfAttention { hook: self.hook.to_string() });
+            }
             Change::Rewire(rewire) => rewire.check(self.hook, config, len)?,
             Change::Set(Value::Scalar(x)) | Change::Add(Value::Scalar(x)) | Change::Scale(x)
                 if !x.is_finite() =>
@@ -166,6 +214,7 @@ impl Change {
             Change::Previous => "previous",
             Change::KnockOut(_) => "knock-out",
             Change::Rewire(_) => "rewire",
+            Change::Rows(_) => "rows",
         }
     }
 
@@ -247,6 +296,11 @@ impl CompiledEdit {
         }
     }
 
+    /// Whether derivatives pass through it as they are: not through a function of rows.
+    pub fn is_opaque(&self) -> bool {
+        matches!(self.change, Change::Rows(_))
+    }
+
     /// The activation of one lane after the change.
     ///
     /// `x` is `[1, pos, ..]`, or `[1, head, query, key]` at `attn_scores` and `pattern`;
@@ -281,6 +335,10 @@ impl CompiledEdit {
             Change::Zero => Ok(x.zeros_like()?),
             Change::Set(Value::Scalar(v)) => like_x(Tensor::new(*v, &Device::Cpu)?),
             Change::Set(Value::Tensor(v)) => like_x(self.rows_of(v, place)?),
+            Change::Set(Value::Along { direction, amounts }) => like_x(along(direction, amounts, place)?),
+            Change::Add(Value::Along { direction, amounts }) => {
+                Ok((x + like_x(along(direction, amounts, place)?)?)?)
+            }
             Change::Add(Value::Scalar(v)) => Ok((x + *v)?),
             Change::Add(Value::Tensor(v)) => Ok((x + like_x(self.rows_of(v, place)?)?)?),
             Change::Scale(s) => Ok((x * *s)?),
@@ -289,6 +347,15 @@ impl CompiledEdit {
             Change::KnockOut(_) => {
                 let cut = if self.hook.site == Site::Pattern { 0.0 } else { f64::NEG_INFINITY };
                 like_x(Tensor::new(cut, &Device::Cpu)?)
+            }
+            Change::Rows(RowMap(map)) => {
+                let hook = || self.hook.to_string();
+                let new = map(&x.squeeze(0)?).map_err(|reason| Error::RowMap { hook: hook(), reason })?;
+                let found = new.dims().to_vec();
+                if found[..] != x.dims()[1..] {
+                    return Err(Error::ValueShape { hook: hook(), expected: x.dims()[1..].to_vec(), found });
+                }
+                like_x(new.unsqueeze(0)?)
             }
             Change::Previous => seen.previous.clone().ok_or(Error::NoPreviousLayer),
             Change::Rewire(rewire) => {
@@ -367,6 +434,15 @@ impl CompiledEdit {
         let shape = if site.has_heads() { vec![1, n_rows, count, 1] } else { vec![1, n_rows, count] };
         Ok(Some(Tensor::from_vec(mask, shape, &Device::Cpu)?))
     }
+}
+
+/// The rows of a direction times numbers that stand at these positions, with a lane axis in front.
+fn along(direction: &Tensor, amounts: &[f64], place: Place) -> Result<Tensor> {
+    // Rows past the end are never selected (`compile` checked), so any number will do.
+    let here: Vec<f64> = place.positions.iter().map(|&pos| amounts[pos.min(amounts.len() - 1)]).collect();
+    let shape: Vec<usize> = [1, here.len()].into_iter().chain(direction.dims().iter().map(|_| 1)).collect();
+    let here = Tensor::from_vec(here, shape, &Device::Cpu)?;
+    Ok(as_f64(direction)?.broadcast_mul(&here)?)
 }
 
 /// The softmax of standard normal noise over the keys `0..=query`.

@@ -209,6 +209,23 @@ pub enum Error {
     /// A derivative through a run that is rewired.
     #[error("no derivatives are taken through a rewired run; measure it instead")]
     RewiredGradient,
+    /// A derivative through a run in which a function changes an activation.
+    #[error("no derivatives are taken through a function of an activation; measure it instead")]
+    OpaqueGradient,
+    /// A function that failed.
+    #[error("what is to take the place of `{hook}` cannot be computed: {reason}")]
+    RowMap {
+        /// Where.
+        hook: String,
+        /// Why.
+        reason: String,
+    },
+    /// A function of rows where rows are not positions.
+    #[error("`{hook}` has no row for each position; use a hook whose activations have positions first")]
+    RowsOfAttention {
+        /// Where.
+        hook: String,
+    },
     /// Inputs split by head and an edited norm in one layer.
     #[error(
         "layer {layer}: an edit of a split input (hook_attn_in, hook_q_input, ..) gives every head its own LayerNorm, so hook_scale and hook_normalized of ln1 cannot be edited with it"

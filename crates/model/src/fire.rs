@@ -132,6 +132,9 @@ impl Hooks {
         if !self.rewired.is_empty() {
             return Err(Error::RewiredGradient);
         }
+        if self.edits.values().flatten().any(|(_, edit)| edit.is_opaque()) {
+            return Err(Error::OpaqueGradient);
+        }
         NormInputs::default().with(self.edits.keys().chain(&self.probes).copied()).check()
     }
 

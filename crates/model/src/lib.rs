@@ -61,11 +61,11 @@ mod wiring;
 
 pub use archive::TensorArchive;
 pub use axes::{Positions, Units};
-pub use cache::{Cache, load_safetensors, to_safetensors, to_safetensors_with};
+pub use cache::{Cache, load_safetensors, parse_safetensors, to_safetensors, to_safetensors_with};
 pub use candle_core::{DType, Device, Error as TensorError, Tensor, Var};
 pub use config::{Activation, Config, MlpConfig, NormConfig};
 pub use device::{DeviceChoice, OpenDevice, as_f64, device_name, gpu_support, on_cpu};
-pub use edit::{Change, Edit, Value};
+pub use edit::{Change, Edit, RowMap, Value};
 pub use error::{Error, Result};
 pub use grad::Gradients;
 pub use hook::{Axis, Hook, Site, nearest};

@@ -115,6 +115,7 @@ fn kind(error: &microtome::Error) -> &'static str {
         E::LengthsDiffer { .. } | E::PositionsDiffer { .. } => "lengths_differ",
         E::NotAHead { .. } | E::BadComponent { .. } | E::NoSuchComponent { .. } => "no_such_component",
         E::PromptTooLong { .. } => "prompt_too_long",
+        E::Sae(microtome::sae::SaeError::NoSuchFeature { .. }) => "no_such_feature",
         E::NotFinite { .. } => "not_finite",
         E::WeightsDiffer { .. } | E::PrecisionDiffers { .. } => "weights_differ",
         E::StoppedEarly => "stopped",

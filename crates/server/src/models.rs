@@ -66,11 +66,18 @@ impl Models {
         })
     }
 
-    /// The model an experiment names.
+    /// The model an experiment names; the autoencoder it names must be open beside it.
     ///
     /// # Errors
-    /// As [`Models::get`].
+    /// As [`Models::get`], and 404 for an autoencoder that is not served.
     pub fn of(&self, experiment: &Experiment) -> Result<&Arc<Served>, ApiError> {
-        self.get(Some(&experiment.model))
+        let served = self.get(Some(&experiment.model))?;
+        if let Some(choice) = experiment.method.sae()
+            && let Err(error) = served.model.sae(choice)
+        {
+            let hint = "name one that is; the operator adds autoencoders with `microtome serve --sae`";
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_sae", error.to_string(), hint));
+        }
+        Ok(served)
     }
 }

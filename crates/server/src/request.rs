@@ -14,6 +14,9 @@ use microtome::method::ablate::Targets;
 use microtome::method::change::Replacement;
 use microtome::method::detect::Target;
 use microtome::method::edit::{ChangeSpec, EditSpec};
+use microtome::method::feature_edit::FeatureEdits;
+use microtome::method::feature_sweep::FeatureTargets;
+use microtome::method::features::FeatureReading;
 use microtome::method::patch::By;
 use microtome::method::steering::SteeringDirection;
 use microtome::metric::METRICS;
@@ -108,6 +111,8 @@ const MOST_CIRCUITS: usize = 64;
 const MOST_EDITS: usize = 256;
 /// Most edited runs: every cell of every prompt.
 const MOST_RUNS: usize = 500_000;
+/// Most features listed, of every position of every prompt.
+const MOST_LISTED: usize = 8_000_000;
 /// Most sequences of random tokens.
 const MOST_SEQUENCES: usize = 1000;
 /// Most detectors: every named target by every score, and some of one's own.
@@ -149,6 +154,7 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
         }
         Method::Generate(generate) => {
             at_most("components", generate.cut.len() + generate.clamp.len(), MOST_PARTS)?;
+            generate.features.iter().try_for_each(|edits| check_feature_edits(edits, config))?;
             vec![&generate.with]
         }
         Method::Neuron(profile) => {
@@ -211,8 +217,27 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
                 SteeringDirection::Vector(numbers) => {
                     at_most("numbers of a direction", numbers.len(), config.d_model)?;
                 }
-                SteeringDirection::Neuron(_) => {}
+                SteeringDirection::Neuron(_) | SteeringDirection::Feature { .. } => {}
             }
+            vec![]
+        }
+        Method::Features(reading) => {
+            check_features(reading, experiment, config)?;
+            vec![]
+        }
+        Method::FeatureSweep(sweep) => {
+            if let FeatureTargets::Each(list) | FeatureTargets::Together(list) = &sweep.features {
+                at_most("features", list.len(), MOST_PARTS)?;
+            }
+            sweep.at.iter().try_for_each(|at| check_positions(at, config))?;
+            vec![]
+        }
+        Method::FeatureEdit(asked) => {
+            check_feature_edits(asked, config)?;
+            vec![]
+        }
+        Method::FeatureAttribution(attribution) => {
+            attribution.at.iter().try_for_each(|at| check_positions(at, config))?;
             vec![]
         }
         Method::FactualRecall(recall) => {
@@ -275,7 +300,7 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             at_most("circuits", judgement.circuits.len(), MOST_CIRCUITS)?;
             vec![]
         }
-        Method::Measure | Method::Importance(_) => vec![],
+        Method::Measure | Method::Importance(_) | Method::FeatureProfile(_) => vec![],
     };
     for replacement in replacements {
         match replacement {
@@ -292,6 +317,24 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
         MOST_RUNS,
     )?;
     texts.into_iter().try_for_each(check_text)
+}
+
+fn check_feature_edits(asked: &FeatureEdits, config: &Config) -> Result<(), ApiError> {
+    at_most("edits", asked.edits.len(), MOST_EDITS)?;
+    let mut positions = asked.edits.iter().filter_map(|edit| edit.at.as_ref());
+    positions.try_for_each(|at| check_positions(at, config))
+}
+
+fn check_features(
+    reading: &FeatureReading,
+    experiment: &Experiment,
+    config: &Config,
+) -> Result<(), ApiError> {
+    at_most("features watched", reading.watch.len(), MOST_PARTS)?;
+    reading.at.iter().try_for_each(|at| check_positions(at, config))?;
+    let of_a_prompt =
+        reading.watch.len().saturating_add(reading.top.unwrap_or(0)).saturating_mul(config.n_ctx);
+    at_most("features listed", experiment.prompts.len().saturating_mul(of_a_prompt), MOST_LISTED)
 }
 
 fn check_steps(gradients: GradientsAt) -> Result<(), ApiError> {

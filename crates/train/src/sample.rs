@@ -33,6 +33,7 @@ pub(crate) fn sample(model: &TextModel, sample: &SampleConfig, seed: u64) -> Res
             cut: vec![],
             with: Replacement::Zero,
             clamp: vec![],
+            features: None,
         }),
         metrics: vec![],
         read_at: None,

@@ -452,7 +452,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Active features of a sparse autoencoder. This server has none loaded. */
+        /** Active features of a text, token by token and overall, a BOS in front counted. */
         post: operations["sae_features"];
         delete?: never;
         options?: never;
@@ -513,6 +513,16 @@ export interface components {
          * @enum {string}
          */
         Activation: "gelu_new" | "gelu" | "relu" | "silu";
+        /** @description A feature that is active at a position. */
+        ActiveFeature: {
+            /** @description Which, counted from 0. */
+            feature: number;
+            /**
+             * Format: double
+             * @description Its activation, above 0.
+             */
+            activation: number;
+        };
         /** @description An answer as a person gives it: one token. */
         Answer: string | number;
         /** @description A prompt whose attention is looked at. */
@@ -931,6 +941,11 @@ export interface components {
             /** @description What to do. */
             hint: string;
         };
+        /**
+         * @description What happens to the part of an activation that the features do not explain.
+         * @enum {string}
+         */
+        ErrorTerm: "drop" | "keep";
         /** @description A prompt that teaches something. */
         Example: {
             /** @description A short name for links. */
@@ -999,10 +1014,274 @@ export interface components {
             /** @description Layers around each one whose MLPs, or attention, are patched with it; 1, itself alone, where left out. */
             window?: number | null;
         };
+        /** @description Attribution to features, asked as an experiment. */
+        FeatureAttribution: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeChoice"];
+            /** @description How a feature's worth is estimated. */
+            estimate?: components["schemas"]["FeatureEstimate"];
+            /** @description What is estimated; direct shares are of features set to 0. */
+            change?: components["schemas"]["FeatureChange"];
+            /** @description Whether positions are told apart; direct shares are of the position read alone. */
+            by?: components["schemas"]["FeatureCells"];
+            at?: null | components["schemas"]["Positions"];
+            /** @description What happens to what the features do not explain, where derivatives are taken and features measured. */
+            error?: components["schemas"]["ErrorTerm"];
+            /** @description How many features are given, those with the largest estimates; 100 where left out, 1000 at most. */
+            top?: number | null;
+            check?: null | components["schemas"]["Check"];
+        };
+        /** @description What was attributed to features. */
+        FeatureAttributionReport: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeReport"];
+            /** @description The features given, in the order of the table. */
+            cells: components["schemas"]["FeatureCell"][];
+            /** @description How many there were. */
+            n_found: number;
+            /**
+             * Format: double
+             * @description Sum of the estimates of all of them, given or not; over several prompts the mean.
+             */
+            all_features: number;
+            /**
+             * Format: double
+             * @description Of direct shares: those of the decoder's bias, and what undoing a normalisation adds.
+             */
+            bias?: number | null;
+            /**
+             * Format: double
+             * @description Of direct shares: that of what the features do not explain.
+             */
+            unexplained?: number | null;
+        };
+        /** @description What one run of a sweep over features changed. */
+        FeatureCell: {
+            /** @description The feature. */
+            feature: number;
+            /** @description The position, where it is one alone. */
+            position?: number | null;
+            /**
+             * Format: double
+             * @description Its largest activation there in the runs that were changed.
+             */
+            activation: number;
+            /**
+             * Format: double
+             * @description The same in the other runs, where it was patched.
+             */
+            other?: number | null;
+        };
+        /**
+         * @description Whether a feature is changed at all positions at once.
+         * @enum {string}
+         */
+        FeatureCells: "feature" | "feature_position";
+        /** @description What happens to a feature's activation. */
+        FeatureChange: "ablate" | {
+            /**
+             * Format: double
+             * @description It is multiplied by this.
+             */
+            scale: number;
+        } | {
+            /**
+             * Format: double
+             * @description It becomes this, whether it was active or not.
+             */
+            set: number;
+        } | {
+            /**
+             * Format: double
+             * @description This is added to it.
+             */
+            add: number;
+        } | {
+            /** @description It becomes what it is in the other run of a prompt pair, position by position. */
+            patch: components["schemas"]["Direction"];
+        };
+        /** @description One feature and what happens to it. */
+        FeatureEdit: {
+            /** @description Which. */
+            feature: number;
+            /** @description What happens to it; a patch is a sweep's. */
+            change?: components["schemas"]["FeatureChange"];
+            at?: null | components["schemas"]["Positions"];
+        };
+        /** @description Features changed together, asked as an experiment. */
+        FeatureEdits: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeChoice"];
+            /** @description What is changed; several changes of one feature must be at different positions. */
+            edits: components["schemas"]["FeatureEdit"][];
+            /** @description What happens to what the features do not explain, at the positions of these changes. */
+            error?: components["schemas"]["ErrorTerm"];
+        };
+        /**
+         * @description How a feature's worth is estimated.
+         * @enum {string}
+         */
+        FeatureEstimate: "gradient" | "direct";
+        /** @description One feature, asked about as an experiment. It needs no prompt. */
+        FeatureProfile: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeChoice"];
+            /** @description Which feature. */
+            feature: number;
+            /** @description How many tokens are given that it raises, and that it lowers, most; 10 where left out, 1000 at most. */
+            tokens?: number | null;
+            /** @description How many of the nearest features are given; 10 where left out, 1000 at most. */
+            nearest?: number | null;
+        };
+        /** @description A feature by the weights. */
+        FeatureProfileReport: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeReport"];
+            /** @description Which feature. */
+            feature: number;
+            /**
+             * Format: double
+             * @description L2 norm of what it writes per unit of activation.
+             */
+            decoder_norm: number;
+            /**
+             * Format: double
+             * @description L2 norm of what it reads by.
+             */
+            encoder_norm: number;
+            /**
+             * Format: double
+             * @description Cosine of the two; left out where one is 0.
+             */
+            cosine?: number | null;
+            /** @description Tokens whose logits it raises most, in logits per unit of activation; empty where it does not write into the stream. */
+            promoted: components["schemas"]["TokenValue"][];
+            /** @description Tokens whose logits it lowers most. */
+            suppressed: components["schemas"]["TokenValue"][];
+            /** @description The features whose decoder rows point the same way most, the nearest first. */
+            nearest: components["schemas"]["NearFeature"][];
+            /** @description Its page on Neuronpedia, where it has one. */
+            page?: string | null;
+        };
+        /** @description Features of prompts. */
+        FeatureReading: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeChoice"];
+            /** @description How many features are given of a position, and overall; 20 where left out, 1000 at most. */
+            top?: number | null;
+            at?: null | components["schemas"]["Positions"];
+            /** @description Features that are given however weak they are. */
+            watch?: number[];
+            /** @description Whether the losses are measured. */
+            losses?: components["schemas"]["LossRuns"];
+        };
+        /** @description Features of prompts, as they were found. */
+        FeatureReport: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeReport"];
+            /** @description How well it stands for the activations at the positions that count. */
+            quality: components["schemas"]["SaeQuality"];
+            /** @description The strongest features of all prompts, at the positions that count, the strongest first. */
+            overall: components["schemas"]["FeatureTotal"][];
+            /** @description By prompt. */
+            prompts: components["schemas"]["PromptFeatures"][];
+        };
+        /** @description How active a feature is. */
+        FeatureStrength: {
+            feature_index: number;
+            /** Format: double */
+            activation: number;
+            /** @description Its page; null where it has none. */
+            neuronpedia_url?: string | null;
+        };
+        /** @description Features changed, asked as an experiment. */
+        FeatureSweep: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeChoice"];
+            /** @description Which features. */
+            features?: components["schemas"]["FeatureTargets"];
+            /** @description What happens to each. */
+            change?: components["schemas"]["FeatureChange"];
+            /** @description Whether a feature is changed at all positions that count at once, or at one after the other. */
+            by?: components["schemas"]["FeatureCells"];
+            at?: null | components["schemas"]["Positions"];
+            /** @description What happens to what the features do not explain, at these positions. */
+            error?: components["schemas"]["ErrorTerm"];
+            /** @description How many runs of a prompt at most: of more features, those that change most; 1000 where left out. */
+            most?: number | null;
+        };
+        /** @description What was changed by a sweep over features. */
+        FeatureSweepReport: {
+            /** @description The autoencoder. */
+            sae: components["schemas"]["SaeReport"];
+            /** @description What each run changed, in the order of the tables. */
+            cells: components["schemas"]["FeatureCell"][];
+            /** @description How many there were to change; more than `cells` where some were left out. */
+            n_found: number;
+            /**
+             * @description Of the run with the reconstruction alone, against which changes are measured, the mean of each metric over the
+             *     prompts; empty where the error term is kept.
+             */
+            spliced?: components["schemas"]["MetricValue"][];
+        };
+        /** @description Which features are changed. */
+        FeatureTargets: "active" | {
+            /** @description These, each by itself. */
+            each: number[];
+        } | {
+            /** @description These, in one run. */
+            together: number[];
+        };
+        /** @description A feature over all prompts. */
+        FeatureTotal: {
+            /** @description Which. */
+            feature: number;
+            /**
+             * Format: double
+             * @description Its largest activation.
+             */
+            activation: number;
+            /** @description In which prompt that is, counted from 0. */
+            prompt: number;
+            /** @description At which position of it; of equal ones the first. */
+            position: number;
+            /** @description At how many positions it is active. */
+            n_active: number;
+            /**
+             * Format: double
+             * @description Its mean activation over all positions that count, active or not.
+             */
+            mean: number;
+        };
+        /** @description One feature along a prompt. */
+        FeatureTrace: {
+            /** @description Which. */
+            feature: number;
+            /**
+             * Format: double
+             * @description Its largest activation at a position that counts; 0 where it is active at none.
+             */
+            activation: number;
+            /** @description The first position that has it. */
+            position: number;
+            /** @description Its activation at every position, whether it counts or not. */
+            activations: number[];
+        };
         /** @description Text whose features are asked for. */
         FeaturesRequest: {
             text: string;
+            /** @description How many features are given of a token, and overall; 20 where left out. */
             top_k?: number;
+        };
+        /** @description The active features of a text, those above 0. */
+        FeaturesResponse: {
+            text: string;
+            /** @description The hook point the autoencoder reads. */
+            hook_point: string;
+            n_features: number;
+            tokens: components["schemas"]["TokenFeatures"][];
+            /** @description Every feature once, at its largest activation over the tokens, the strongest first. */
+            top_features_overall: components["schemas"]["FeatureStrength"][];
         };
         /** @description A head that feeds the key of an induction head. */
         Feeding: {
@@ -1096,6 +1375,7 @@ export interface components {
             with?: components["schemas"]["Replacement"];
             /** @description Neurons held at a value while the second text is generated. */
             clamp?: components["schemas"]["Clamp"][];
+            features?: null | components["schemas"]["FeatureEdits"];
         };
         /** @description A token of a generated text. */
         GeneratedToken: {
@@ -1326,6 +1606,11 @@ export interface components {
             threshold?: number | null;
         };
         /**
+         * @description Whether what an autoencoder costs is measured, by three runs of every prompt.
+         * @enum {string}
+         */
+        LossRuns: "measured" | "left_out";
+        /**
          * @description What a head's importance is measured by.
          * @enum {string}
          */
@@ -1397,6 +1682,21 @@ export interface components {
         } | {
             /** @description How much every head reads of what every earlier head writes, and how much each copies, by the weights. */
             composition: components["schemas"]["Composition"];
+        } | {
+            /** @description Which features of a sparse autoencoder are active, and how well it stands for the activations. */
+            features: components["schemas"]["FeatureReading"];
+        } | {
+            /** @description Features are changed, each by itself or some together, and what that is worth is measured. */
+            feature_sweep: components["schemas"]["FeatureSweep"];
+        } | {
+            /** @description Features are changed in one run, each in its own way. */
+            feature_edit: components["schemas"]["FeatureEdits"];
+        } | {
+            /** @description What each feature is worth, estimated, and measured beside it. */
+            feature_attribution: components["schemas"]["FeatureAttribution"];
+        } | {
+            /** @description One feature by the weights. */
+            feature_profile: components["schemas"]["FeatureProfile"];
         } | {
             /** @description Which heads feed the keys of the induction heads, on random tokens that come twice. */
             induction_circuit: components["schemas"]["InductionCircuit"];
@@ -1475,6 +1775,8 @@ export interface components {
             /** @description Whether it is small enough for experiments to be run again while a prompt is typed. */
             quick: boolean;
             metrics: components["schemas"]["MetricInfo"][];
+            /** @description Sparse autoencoders open beside it, which experiments may name. */
+            saes: components["schemas"]["SaeReport"][];
         };
         /** @description What is served. */
         ModelList: {
@@ -1578,6 +1880,16 @@ export interface components {
             name: string;
             /** @description Its edges. */
             edges: components["schemas"]["Edge"][];
+        };
+        /** @description A feature near another. */
+        NearFeature: {
+            /** @description Which. */
+            feature: number;
+            /**
+             * Format: double
+             * @description Cosine of the decoder rows.
+             */
+            cosine: number;
         };
         /** @description One neuron, asked about as an experiment. */
         NeuronProfile: {
@@ -1731,6 +2043,20 @@ export interface components {
          * @enum {string}
          */
         Pick: "strongest" | "helpful" | "grow";
+        /** @description Features of one position. */
+        PositionFeatures: {
+            /** @description Whether the position counts towards the quality and the overall lists. */
+            counts: boolean;
+            /** @description How many features are active. */
+            n_active: number;
+            /**
+             * Format: double
+             * @description Norm of what the reconstruction misses by that of the activation; left out where that is 0.
+             */
+            relative_error?: number | null;
+            /** @description The strongest, the strongest first. */
+            top: components["schemas"]["ActiveFeature"][];
+        };
         /** @description Token positions of a prompt, counted from 0 (BOS included where there is one). */
         Positions: "all" | "last" | {
             /** @description This position and every later one. */
@@ -1792,6 +2118,15 @@ export interface components {
             answers?: components["schemas"]["Answer"][];
             /** @description Wrong answers, one token each. */
             wrong_answers?: components["schemas"]["Answer"][];
+        };
+        /** @description Features of one prompt. */
+        PromptFeatures: {
+            /** @description By position. */
+            positions: components["schemas"]["PositionFeatures"][];
+            /** @description The strongest features of this prompt at the positions that count, the strongest first. */
+            overall: components["schemas"]["FeatureTrace"][];
+            /** @description The features that were to be given however weak, in the order asked for. */
+            watched?: components["schemas"]["FeatureTrace"][];
         };
         /** @description One prompt and its runs. */
         PromptReport: {
@@ -1890,7 +2225,8 @@ export interface components {
             estimate: number;
             /**
              * Format: double
-             * @description The change of the metric when the activation is patched; its size where estimates are sizes.
+             * @description The change of the metric when the activation is patched, or the feature changed; its size where estimates are sizes,
+             *     and what is lost where they are direct shares.
              */
             exact: number;
             spread?: null | components["schemas"]["Spread"];
@@ -1936,6 +2272,10 @@ export interface components {
             remeasured?: null | components["schemas"]["Remeasured"];
             /** @description Tokens that components promote, by prompt. */
             promotions?: components["schemas"]["Promotion"][];
+            features?: null | components["schemas"]["FeatureReport"];
+            feature?: null | components["schemas"]["FeatureProfileReport"];
+            feature_sweep?: null | components["schemas"]["FeatureSweepReport"];
+            feature_attribution?: null | components["schemas"]["FeatureAttributionReport"];
             /** @description Heads that bring a fact to the last position, the one with which most is lost first. */
             extractions?: components["schemas"]["Extraction"][];
             /** @description Circuits that were found. */
@@ -1974,6 +2314,85 @@ export interface components {
             metrics: components["schemas"]["MetricValue"][];
             /** @description The ten most probable next tokens, most probable first. */
             top: components["schemas"]["TokenProb"][];
+        };
+        /** @description The name of an autoencoder: a folder, `release/id` of SAELens, or `org/repo/folder` of the hub. */
+        SaeChoice: string;
+        /** @description Losses in nats per token. */
+        SaeLosses: {
+            /**
+             * Format: double
+             * @description Of the model as it is.
+             */
+            clean: number;
+            /**
+             * Format: double
+             * @description With the reconstruction in place of the activation.
+             */
+            spliced: number;
+            /**
+             * Format: double
+             * @description With 0 in its place.
+             */
+            zero: number;
+            /**
+             * Format: double
+             * @description With its mean in its place.
+             */
+            mean: number;
+            /**
+             * Format: double
+             * @description `(zero - spliced) / (zero - clean)`; left out where they cost the same.
+             */
+            recovered_from_zero?: number | null;
+            /**
+             * Format: double
+             * @description `(mean - spliced) / (mean - clean)`.
+             */
+            recovered_from_mean?: number | null;
+        };
+        /** @description How well an autoencoder stands for activations. */
+        SaeQuality: {
+            /** @description Positions that count, of all prompts. */
+            n_positions: number;
+            /**
+             * Format: double
+             * @description Active features per position.
+             */
+            l0: number;
+            /**
+             * Format: double
+             * @description `1 - sum |x - reconstruction|^2 / sum |x - mean|^2`; left out where the activation does not vary.
+             */
+            explained_variance?: number | null;
+            losses?: null | components["schemas"]["SaeLosses"];
+        };
+        /** @description A sparse autoencoder, as records and the server tell of it. */
+        SaeReport: {
+            /** @description The name experiments use. */
+            name: components["schemas"]["SaeChoice"];
+            /** @description Fingerprint of its tensors. */
+            hash: string;
+            /** @description `standard`, `topk`, `jumprelu` or `gated`. */
+            architecture: string;
+            /** @description How many features a topk one keeps. */
+            k?: number | null;
+            /** @description Where it reads and writes. */
+            hook: string;
+            /** @description Width of the activation, flattened over heads. */
+            d_in: number;
+            /** @description How many features. */
+            d_sae: number;
+            /** @description What is done to an activation before it is encoded: `none`, `layer_norm`, .. */
+            normalization: string;
+            /** @description The model it was trained on, where its files say. */
+            trained_on?: string | null;
+            weights?: null | components["schemas"]["Processing"];
+            /** @description Whether text had BOS in front when it was trained. */
+            prepend_bos: boolean;
+            /** @description Tokens in one piece of text when it was trained, where its files say. */
+            context_size?: number | null;
+            /** @description The address below which its features have pages, each under its number. */
+            neuronpedia?: string | null;
         };
         /**
          * @description How a pattern is compared with a target.
@@ -2079,6 +2498,14 @@ export interface components {
         } | {
             /** @description What a neuron writes when it is 1. */
             neuron: components["schemas"]["Component"];
+        } | {
+            /** @description What a feature of a sparse autoencoder adds to the stream when it is 1. */
+            feature: {
+                /** @description The autoencoder. */
+                sae: components["schemas"]["SaeChoice"];
+                /** @description Which feature. */
+                feature: number;
+            };
         } | {
             /** @description Numbers, as many as the model is wide. */
             vector: number[];
@@ -2244,6 +2671,13 @@ export interface components {
             /** @description Its place in the text, prompt included, counted from 0. */
             index: number;
             token: components["schemas"]["GeneratedToken"];
+        };
+        /** @description The strongest features of a token. */
+        TokenFeatures: {
+            token: string;
+            position: number;
+            /** @description The strongest first. */
+            top_features: components["schemas"]["FeatureStrength"][];
         };
         /** @description A token with what it is shown as. */
         TokenLabel: {
@@ -3336,8 +3770,34 @@ export interface operations {
             };
         };
         responses: {
-            /** @description No sparse autoencoder is loaded */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturesResponse"];
+                };
+            };
+            /** @description No sparse autoencoder is open beside the default model */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description A text that cannot be read, or too many features */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too many wait */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

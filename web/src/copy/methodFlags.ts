@@ -106,7 +106,8 @@ function strongestFlags({ layers = [], by, top }: StrongestNeurons): Flag[] {
 
 function steeringFlags({ along, layer, strengths, length, max_new_tokens = 0, temperature = 0 }: Steering): Flag[] | null {
   if ("vector" in along) return null;
-  const from: Flag[] | null = "neuron" in along ? given("--neuron", along.neuron) : differenceFlags(along.difference);
+  const from: Flag[] | null = "neuron" in along ? given("--neuron", along.neuron)
+    : "feature" in along ? [["--sae", along.feature.sae], ["--feature", String(along.feature.feature)]] : differenceFlags(along.difference);
   return from && [
     ...from, ["--layer", String(layer)], ...listed("--strength", strengths), ...when(length === "one", "--unit"),
     ...(max_new_tokens === 0 ? [] : given("--max", max_new_tokens)), ...(temperature === 0 ? [] : given("--temperature", temperature)),
@@ -122,16 +123,33 @@ function differenceFlags({ towards, away, over }: { towards: Text[]; away: Text[
   ];
 }
 
+/** Changes of features on every token; null where they are at positions of their own, for which there is no flag. */
+function featureFlags(features: Generate["features"]): Flag[] | null {
+  if (features == null) return [];
+  const one = ({ feature, change = "ablate", at }: NonNullable<Generate["features"]>["edits"][number]): string | null => {
+    if (at != null) return null;
+    if (change === "ablate") return `${feature}=0`;
+    if ("set" in change) return `${feature}=${change.set}`;
+    if ("scale" in change) return `${feature}*=${change.scale}`;
+    return "add" in change ? `${feature}+=${change.add}` : null;
+  };
+  const edits = features.edits.map(one);
+  if (edits.includes(null)) return null;
+  return [["--sae", features.sae], ["--feature", edits.join(",")], ...when(features.error === "drop", "--drop-error")];
+}
+
 function generateFlags(generate: Generate, prompt: Prompt): Flag[] | null {
-  const { max_new_tokens, temperature = 0, cut = [], with: replacement = "zero", clamp = [] } = generate;
+  const { max_new_tokens, temperature = 0, cut = [], with: replacement = "zero", clamp = [], features } = generate;
   const how = replacementFlags(replacement, prompt);
-  if (!how || (cut.length === 0 && replacement !== "zero")) return null;
+  const changed = featureFlags(features);
+  if (!how || !changed || (cut.length === 0 && replacement !== "zero")) return null;
   return [
     ["--max", String(max_new_tokens)],
     ...(temperature === 0 ? [] : [["--temperature", String(temperature)] as Flag]),
     ...(cut.length === 0 ? [] : [["--cut", cut.join(",")] as Flag]),
     ...(cut.length === 0 ? [] : how),
     ...(clamp.length === 0 ? [] : [["--clamp", clamp.map(({ neuron, value }) => `${neuron}=${value}`).join(",")] as Flag]),
+    ...changed,
   ];
 }
 

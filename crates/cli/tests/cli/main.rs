@@ -6,6 +6,7 @@ mod neurons;
 mod outputs;
 mod refusals;
 mod results;
+mod sae;
 mod shakespeare;
 mod stopping;
 mod study;

@@ -10,6 +10,7 @@
 //! again and the fingerprint of all before it.
 
 mod neurons;
+mod sae_features;
 mod summary;
 mod windows;
 
@@ -22,9 +23,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sae::SaeReport;
 use crate::text_model::{About, Bos, Text, TextModel};
 use crate::whole_file::write_whole;
 pub use neurons::{Neurons, neurons_named};
+pub use sae_features::SaeFeatures;
 use summary::Seen;
 pub use summary::{FeatureSummary, Histogram, Moments, Passage};
 pub use windows::Place;
@@ -41,6 +44,10 @@ pub trait Features: Sync {
     /// # Errors
     /// [`Error::Tensor`] where an operation fails.
     fn rows(&self, activations: &[&Tensor]) -> Result<Tensor>;
+    /// The autoencoder they are of, where they are.
+    fn sae(&self) -> Option<SaeReport> {
+        None
+    }
 }
 
 /// How a text is scanned.
@@ -77,6 +84,9 @@ pub struct CorpusScan {
     pub weights: Processing,
     /// How the numbers of its matrices were kept.
     pub precision: Precision,
+    /// The autoencoder whose features they are; left out where they are neurons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sae: Option<SaeReport>,
     /// The text, as it was named.
     pub text: String,
     /// Its length in bytes.
@@ -232,7 +242,7 @@ impl CorpusScan {
         if names.is_empty() {
             return Err(Error::Missing {
                 what: "a feature",
-                hint: "name a neuron or a layer, for example L2N17 or L3",
+                hint: "name a neuron or a layer, for example L2N17 or L3, or an autoencoder",
             });
         }
         features.hooks().iter().try_for_each(|hook| hook.check(model.config()))?;
@@ -244,6 +254,7 @@ impl CorpusScan {
             model: model.about().clone(),
             weights: model.model().processing(),
             precision: model.model().precision(),
+            sae: features.sae(),
             text: text.display().to_string(),
             text_bytes: about.len(),
             settings: settings.clone(),
@@ -287,6 +298,7 @@ impl CorpusScan {
         };
         let same_names = self.features.len() == fresh.features.len()
             && self.features.iter().zip(&fresh.features).all(|(a, b)| a.feature == b.feature);
+        let sae = |scan: &CorpusScan| scan.sae.as_ref().map(|sae| (sae.hash.clone(), sae.hook.clone()));
         let json = |settings: &ScanSettings| serde_json::to_string(settings).unwrap_or_default();
         let differs = |what, begun: String, asked: String| Err(Error::ScanDiffers { what, begun, asked });
         match () {
@@ -306,6 +318,13 @@ impl CorpusScan {
             }
             () if self.settings != fresh.settings => {
                 differs("settings", json(&self.settings), json(&fresh.settings))
+            }
+            () if sae(self) != sae(fresh) => {
+                let of = |scan: &CorpusScan| match &scan.sae {
+                    Some(sae) => format!("{} at {}, hash {}", sae.name, sae.hook, sae.hash),
+                    None => "none".to_owned(),
+                };
+                differs("autoencoder", of(self), of(fresh))
             }
             () if !same_names => differs("features", names(self), names(fresh)),
             () => Ok(()),

@@ -178,14 +178,7 @@ impl Asked<'_> {
             Some(_) => numbers(&row(Site::LnFinalScale.at(0))?)?[0],
             None => 1.0,
         };
-        // With a norm, centring the component is centring the direction.
-        let direction: Vec<f64> = match config.norm {
-            Some(_) => {
-                let mean = direction.iter().sum::<f64>() / direction.len() as f64;
-                direction.iter().map(|d| (d - mean) / scale).collect()
-            }
-            None => direction,
-        };
+        let direction = through_norm(direction, config, scale);
         let share = |x: &Tensor| -> Result<f64> { Ok(dot(&numbers(x)?, &direction)) };
         let of = |hook: Hook| share(&row(hook)?);
         let by_layer =
@@ -456,6 +449,43 @@ fn logit_direction(
         }
     }
     Ok((direction, constant))
+}
+
+/// The direction by which the residual stream is read as the answer at a position, the final LayerNorm's scale frozen: what
+/// a component writes, dotted with it, is its share of the logit, or logit difference.
+///
+/// # Errors
+/// A position or token that does not exist.
+pub(crate) fn answer_direction(
+    model: &TextModel,
+    tokens: &[u32],
+    pos: usize,
+    (answers, wrong): (&[u32], &[u32]),
+) -> Result<Vec<f64>> {
+    let config = model.config();
+    let (direction, _) = logit_direction(model.model().weights(), answers, wrong, Reading::Exact)?;
+    let hook = Site::LnFinalScale.at(0);
+    let scale = match config.norm {
+        Some(_) => {
+            let keep = Positions::At(vec![pos]);
+            let options = RunOptions { reads: vec![hook], logits: keep.clone(), keep, ..Default::default() };
+            let run = model.model().run(tokens, &options)?;
+            numbers(run.cache.get(hook)?)?[0]
+        }
+        None => 1.0,
+    };
+    Ok(through_norm(direction, config, scale))
+}
+
+/// With a norm, centring the component is centring the direction.
+fn through_norm(direction: Vec<f64>, config: &Config, scale: f64) -> Vec<f64> {
+    match config.norm {
+        Some(_) => {
+            let mean = direction.iter().sum::<f64>() / direction.len() as f64;
+            direction.iter().map(|d| (d - mean) / scale).collect()
+        }
+        None => direction,
+    }
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f64>> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::ablate::cut_together;
 use super::change::{Per, Replacement};
 use super::clamp::{self, Clamp};
+use super::feature_edit::FeatureEdits;
 use super::sweep;
 use super::writing::{Draw, TOP_K, Writing};
 use crate::component::Component;
@@ -41,6 +42,9 @@ pub struct Generate {
     /// Neurons held at a value while the second text is generated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clamp: Vec<Clamp>,
+    /// Features changed while the second text is generated, each time as they are then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeatureEdits>,
 }
 
 /// Text generated from the first prompt.
@@ -123,6 +127,9 @@ impl Generate {
         self.check_cut()?;
         let mut edits = cut_together(&self.cut, &self.with, experiment, model, &cases[0])?;
         edits.extend(clamp::edits_of(&self.clamp, &self.cut, model.config())?);
+        if let Some(features) = &self.features {
+            edits.push(features.in_generation(model, prompt)?);
+        }
         let begin = |name, edits: &[Edit]| {
             let draw = Draw { temperature: self.temperature, seed: experiment.seed };
             Writing::begin(model, name, &prompt.ids, edits, draw, max_len)
@@ -184,6 +191,9 @@ impl Generate {
         if !self.clamp.is_empty() {
             let held: Vec<String> = self.clamp.iter().map(Clamp::to_string).collect();
             notes.push(format!("held on every token: {}", held.join(", ")));
+        }
+        if let Some(features) = &self.features {
+            notes.extend(features.notes(model.sae(&features.sae)?));
         }
         let runs = added(&control).len() + added(&ablated).len();
         let generation = Generation {

@@ -73,7 +73,8 @@ pub struct RemeasuredCell {
     pub label: String,
     /// The estimate; over several prompts, the mean of those that were measured.
     pub estimate: f64,
-    /// The change of the metric when the activation is patched; its size where estimates are sizes.
+    /// The change of the metric when the activation is patched, or the feature changed; its size where estimates are sizes,
+    /// and what is lost where they are direct shares.
     pub exact: f64,
     /// How sure `exact` is, over several prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]

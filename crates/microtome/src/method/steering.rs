@@ -1,8 +1,8 @@
 //! Steering: a direction is added to the residual stream on every token, and what follows is measured and written.
 //!
 //! The direction is the difference of mean activations of two sets of texts at the layer's `resid_pre` (Turner et al. 2023,
-//! "Activation Addition"; Rimsky et al. 2023, contrastive activation addition), what a neuron writes, or numbers of
-//! one's own. For every strength `s` the stream becomes `x + s v` at every position, of the prompt and of the text that follows.
+//! "Activation Addition"; Rimsky et al. 2023, contrastive activation addition), what a neuron or a feature of a
+//! sparse autoencoder writes, or numbers of one's own. For every strength `s` the stream becomes `x + s v` at every position, of the prompt and of the text that follows.
 //! Metrics are read on the prompts, all strengths as lanes; texts go on from the first prompt. Beside each text stands its
 //! perplexity to the model as it is: steered too far, text falls apart.
 
@@ -13,6 +13,7 @@ use microtome_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::feature_profile;
 use super::generate::GeneratedToken;
 use super::promoted_tokens::neuron_output;
 use super::sweep::{self, Captions, Cells, Swept};
@@ -23,6 +24,7 @@ use crate::experiment::{Experiment, TextStream, Watch};
 use crate::measure::{KeepTop, Meter, Subject};
 use crate::metric::MetricId;
 use crate::record::{Axis, Results};
+use crate::sae::SaeChoice;
 use crate::text_model::{Text, TextModel};
 
 /// A direction added while prompts are read and text is written.
@@ -64,6 +66,13 @@ pub enum SteeringDirection {
     },
     /// What a neuron writes when it is 1.
     Neuron(Component),
+    /// What a feature of a sparse autoencoder adds to the stream when it is 1.
+    Feature {
+        /// The autoencoder.
+        sae: SaeChoice,
+        /// Which feature.
+        feature: usize,
+    },
     /// Numbers, as many as the model is wide.
     Vector(Vec<f64>),
 }
@@ -175,6 +184,14 @@ impl Steering {
         Ok(Results { steered, runs, ..results })
     }
 
+    /// The autoencoder it needs.
+    pub(crate) fn sae(&self) -> Option<&SaeChoice> {
+        match &self.along {
+            SteeringDirection::Feature { sae, .. } => Some(sae),
+            _ => None,
+        }
+    }
+
     fn check(&self, config: &Config) -> Result<()> {
         self.hook().check(config)?;
         let out_of = |name, value, expected| Err(Error::OutOfRange { name, value, expected });
@@ -212,6 +229,11 @@ impl Steering {
                 to.iter().zip(from).map(|(to, from)| to - from).collect()
             }
             SteeringDirection::Neuron(component) => written(*component, model)?,
+            SteeringDirection::Feature { sae, feature } => {
+                as_f64(&feature_profile::written(model.sae(sae)?, model, *feature)?)?
+                    .flatten_all()?
+                    .to_vec1()?
+            }
             SteeringDirection::Vector(numbers) if numbers.len() != d_model => {
                 let value = numbers.len() as f64;
                 return Err(Error::OutOfRange {
@@ -310,6 +332,7 @@ impl Steering {
                 format!("the mean of {} less that of {} {over}", quoted(towards), quoted(away))
             }
             SteeringDirection::Neuron(neuron) => format!("what {neuron} writes"),
+            SteeringDirection::Feature { sae, feature } => format!("what feature {feature} of {sae} writes"),
             SteeringDirection::Vector(_) => "numbers given".to_owned(),
         };
         let brought = match self.length {

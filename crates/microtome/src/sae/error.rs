@@ -13,6 +13,49 @@ pub enum SaeError {
         /// Why.
         reason: String,
     },
+    /// A name that means no autoencoder.
+    #[error(
+        "`{name}` names no sparse autoencoder: {problem}; give a folder, release/id as SAELens has it, for example \
+         gpt2-small-res-jb/blocks.8.hook_resid_pre, or org/repo/folder of the Hugging Face hub"
+    )]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Why it means nothing.
+        problem: String,
+    },
+    /// Files that cannot be fetched.
+    #[error("cannot fetch the autoencoder `{name}`: {source}")]
+    Hub {
+        /// The autoencoder.
+        name: String,
+        /// Why.
+        source: microtome_model::HubError,
+    },
+    /// One that an experiment names and nobody opened beside its model.
+    #[error("autoencoder `{name}` is not open beside this model; open: {open}")]
+    NotOpen {
+        /// The name.
+        name: String,
+        /// Those that are.
+        open: String,
+    },
+    /// Features that are not written into the residual stream.
+    #[error(
+        "what features stand for at `{hook}` is not written into the residual stream; take the gradient instead"
+    )]
+    NoDirectPath {
+        /// Where they are.
+        hook: String,
+    },
+    /// A feature that does not exist.
+    #[error("feature {feature} does not exist: this autoencoder has {d_sae}, counted 0 to {}", d_sae - 1)]
+    NoSuchFeature {
+        /// The feature.
+        feature: usize,
+        /// How many there are.
+        d_sae: usize,
+    },
     /// A configuration that lacks something, or says something impossible.
     #[error("`{path}`: `{key}` is {found}; expected {expected}")]
     Config {

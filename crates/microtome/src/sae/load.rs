@@ -1,13 +1,15 @@
-//! From a folder to a sparse autoencoder: every tensor used, of the right shape, finite.
+//! From files to a sparse autoencoder: every tensor used, of the right shape, finite.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use microtome_model::{DType, Tensor, load_safetensors};
+use microtome_model::{DType, Tensor, load_safetensors, parse_safetensors, with_rows};
 
-use super::config::{Architecture, SaeConfig};
+use super::choice::SaeChoice;
+use super::config::{Architecture, Normalization, SaeConfig};
 use super::error::SaeError;
-use super::{Kind, Sae, Weights};
+use super::releases::Entry;
+use super::{CONFIG_FILE, Kind, Sae, WEIGHTS_FILE, Weights};
 use crate::error::Result;
 
 impl Sae {
@@ -17,16 +19,47 @@ impl Sae {
     /// [`SaeError`], as [`crate::Error::Sae`]: files that are missing or broken, a configuration this crate does not
     /// run, tensors that do not fit it.
     pub fn load(folder: &Path) -> Result<Sae> {
-        let path = folder.join("cfg.json");
-        let name = path.display().to_string();
-        let json = std::fs::read_to_string(&path)
+        let sae = Sae::load_files(&folder.join(CONFIG_FILE), &folder.join(WEIGHTS_FILE))?;
+        Ok(sae.named(SaeChoice(folder.display().to_string())))
+    }
+
+    /// The same of two files wherever they lie.
+    pub(super) fn load_files(config: &Path, weights: &Path) -> Result<Sae> {
+        let name = config.display().to_string();
+        let json = std::fs::read_to_string(config)
             .map_err(|error| SaeError::File { path: name.clone(), reason: error.to_string() })?;
         let config = SaeConfig::parse(&json, &name)?;
-        let path = folder.join("sae_weights.safetensors");
-        let name = path.display().to_string();
-        let tensors = load_safetensors(&path)
+        let name = weights.display().to_string();
+        let tensors = load_safetensors(weights)
             .map_err(|error| SaeError::File { path: name.clone(), reason: error.to_string() })?;
         Sae::new(config, tensors, &name)
+    }
+
+    /// The same of the files' contents; `name` is what it is called, in errors too.
+    ///
+    /// # Errors
+    /// As [`Sae::load`].
+    pub fn from_bytes(name: &SaeChoice, config: &str, weights: &[u8]) -> Result<Sae> {
+        let file = |file: &str| format!("{name}/{file}");
+        let config = SaeConfig::parse(config, &file(CONFIG_FILE))?;
+        let tensors = parse_safetensors(weights)
+            .map_err(|error| SaeError::File { path: file(WEIGHTS_FILE), reason: error.to_string() })?;
+        Ok(Sae::new(config, tensors, &file(WEIGHTS_FILE))?.named(name.clone()))
+    }
+
+    /// What the release it belongs to says beside its files.
+    pub(super) fn of_release(mut self, entry: &Entry) -> Result<Sae> {
+        if self.config.neuronpedia_id.is_none() {
+            self.config.neuronpedia_id.clone_from(&entry.neuronpedia);
+        }
+        if let Some(factor) = entry.factor
+            && self.config.normalization == Normalization::ExpectedAverageOnlyIn
+        {
+            let Weights { w_enc, w_dec, b_dec, .. } = &mut self.weights;
+            (*w_enc, *w_dec, *b_dec) = ((&*w_enc * factor)?, (&*w_dec / factor)?, (&*b_dec / factor)?);
+            self.config.normalization = Normalization::None;
+        }
+        Ok(self)
     }
 
     /// An autoencoder of these tensors, named as in SAELens's files; `path` is for errors.
@@ -34,6 +67,7 @@ impl Sae {
     /// # Errors
     /// [`SaeError::Weights`] where one is missing, not expected, of another shape, or not finite.
     pub fn new(config: SaeConfig, tensors: HashMap<String, Tensor>, path: &str) -> Result<Sae> {
+        let hash = fingerprint(&tensors)?;
         let mut tensors = Tensors { tensors, path };
         let SaeConfig { d_in, d_sae, .. } = config;
         let w_enc = tensors.take("W_enc", &[d_in, d_sae])?;
@@ -58,8 +92,30 @@ impl Sae {
             );
             return Err(SaeError::Weights { path: path.to_owned(), tensor: name.clone(), problem }.into());
         }
-        Ok(Sae { config, weights: Weights { w_enc, w_dec, b_dec, kind } })
+        let name = SaeChoice(path.to_owned());
+        Ok(Sae { name, hash, config, weights: Weights { w_enc, w_dec, b_dec, kind } })
     }
+}
+
+/// Fingerprint of tensors by name, whatever type they are stored as: of each its name, sizes, and values as f32.
+fn fingerprint(tensors: &HashMap<String, Tensor>) -> Result<String> {
+    let mut names: Vec<&String> = tensors.keys().collect();
+    names.sort();
+    let mut hasher = blake3::Hasher::new();
+    for name in names {
+        let tensor = &tensors[name];
+        hasher.update(name.as_bytes()).update(&[0]);
+        for &size in tensor.dims() {
+            hasher.update(&(size as u64).to_le_bytes());
+        }
+        with_rows(tensor, |values| {
+            for piece in values.chunks(4096) {
+                let bytes: Vec<u8> = piece.iter().flat_map(|x| x.to_le_bytes()).collect();
+                hasher.update(&bytes);
+            }
+        })?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 struct Tensors<'a> {

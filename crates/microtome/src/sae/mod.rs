@@ -20,22 +20,43 @@
 //! The files are SAELens's: `cfg.json` and `sae_weights.safetensors`. Left out: transcoders, autoencoders of one
 //! head, `tanh-relu`, ghost gradients' and finetuning's extra tensors.
 
+mod active;
+mod change;
+mod choice;
 mod config;
 mod error;
 mod load;
 mod quality;
+mod releases;
+mod report;
 
-use microtome_model::{Change, DType, Edit, Hook, Tensor, Value, on_cpu};
+use microtome_model::{Change, DType, Edit, Hook, Site, Tensor, Value, on_cpu};
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::text_model::TextModel;
+pub use active::{ActiveFeature, Features};
+pub(crate) use active::{rows, strongest};
+pub use change::FeatureChange;
+pub(crate) use change::{Cell, edits_of};
+pub use choice::SaeChoice;
 pub use config::{Architecture, Normalization, SaeConfig, TrainedOn};
 pub use error::SaeError;
+pub(crate) use quality::Kept;
 pub use quality::{Losses, Quality};
+pub use report::SaeReport;
+
+/// The files of a folder.
+const CONFIG_FILE: &str = "cfg.json";
+const WEIGHTS_FILE: &str = "sae_weights.safetensors";
 
 /// A sparse autoencoder ready to run on the processor, in f32.
 #[derive(Debug, Clone)]
 pub struct Sae {
+    name: SaeChoice,
+    /// Fingerprint of its tensors as they are in the file.
+    hash: String,
     config: SaeConfig,
     weights: Weights,
 }
@@ -82,15 +103,43 @@ impl Coded {
 }
 
 /// What happens to the part of an activation that the features do not explain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorTerm {
     /// It is gone: the model goes on with the reconstruction alone.
     Drop,
     /// It is added back, so that features left as they are change nothing.
+    #[default]
     Keep,
 }
 
 impl Sae {
+    /// What it is called.
+    pub fn name(&self) -> &SaeChoice {
+        &self.name
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: SaeChoice) -> Sae {
+        Sae { name, ..self }
+    }
+
+    /// Fingerprint of its tensors, whatever type they are stored as.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Checks that a feature exists.
+    ///
+    /// # Errors
+    /// [`SaeError::NoSuchFeature`].
+    pub fn check_feature(&self, feature: usize) -> Result<(), SaeError> {
+        let d_sae = self.config.d_sae;
+        if feature < d_sae { Ok(()) } else { Err(SaeError::NoSuchFeature { feature, d_sae }) }
+    }
+
     /// What its configuration says.
     pub fn config(&self) -> &SaeConfig {
         &self.config
@@ -101,9 +150,40 @@ impl Sae {
         self.config.hook
     }
 
+    /// The layer whose `resid_pre` is the first residual stream that holds what features stand for: their own layer for
+    /// `resid_pre`, the next one otherwise.
+    pub fn layer_after(&self) -> usize {
+        let hook = self.hook();
+        if hook.site <= Site::ResidPre { hook.layer } else { hook.layer + 1 }
+    }
+
     /// What each feature writes, `[d_sae, d_in]`, before any normalisation is undone.
     pub fn decoder(&self) -> &Tensor {
         &self.weights.w_dec
+    }
+
+    /// What a feature reads by, `[d_in]`, before anything is added.
+    ///
+    /// # Errors
+    /// [`SaeError::NoSuchFeature`].
+    pub fn encoder_of(&self, feature: usize) -> Result<Tensor> {
+        self.check_feature(feature)?;
+        Ok(self.weights.w_enc.narrow(1, feature, 1)?.flatten_all()?)
+    }
+
+    /// What a feature writes for each unit of its activation, of the hook's shape in this model without its first axis,
+    /// before any normalisation is undone.
+    ///
+    /// # Errors
+    /// [`SaeError::NoSuchFeature`].
+    pub fn direction(&self, feature: usize, model: &TextModel) -> Result<Tensor> {
+        self.check_feature(feature)?;
+        let row = self.weights.w_dec.narrow(0, feature, 1)?;
+        let row = match &self.weights.kind {
+            Kind::TopK { norms: Some(norms), .. } => row.broadcast_div(&norms.narrow(0, feature, 1)?)?,
+            _ => row,
+        };
+        Ok(row.reshape(&self.hook().shape(model.config(), 1)[1..])?)
     }
 
     /// Checks that a model is one this autoencoder can be run on: it has the site, the width, the weights the
@@ -149,13 +229,18 @@ impl Sae {
     /// # Errors
     /// As [`Sae::decode`].
     pub fn splice(&self, coded: &Coded, features: &Tensor, error: ErrorTerm) -> Result<Edit> {
+        let value = self.spliced(coded, features, error)?;
+        Ok(Edit::new(self.hook(), Change::Set(Value::Tensor(value))))
+    }
+
+    /// The activation with these features in the place of those it has, in the shape of what was encoded.
+    fn spliced(&self, coded: &Coded, features: &Tensor, error: ErrorTerm) -> Result<Tensor> {
         let mut value = self.decode_flat(coded, features)?;
         if error == ErrorTerm::Keep {
             let unexplained = (&coded.input - self.decode_flat(coded, &coded.features)?)?;
             value = (value + unexplained)?;
         }
-        let value = value.reshape(&coded.shape[..])?;
-        Ok(Edit::new(self.hook(), Change::Set(Value::Tensor(value))))
+        Ok(value.reshape(&coded.shape[..])?)
     }
 
     fn decode_flat(&self, coded: &Coded, features: &Tensor) -> Result<Tensor> {

@@ -10,16 +10,21 @@
 //! has an activation many times as large as any other, so the positions asked about should leave it out:
 //! there everything else stays as it is, and only the others are replaced.
 //!
-//! Steps: read the activations of every prompt and take their mean; then run every prompt as it is, with the
-//! reconstruction, with 0 and with the mean.
+//! Steps: read and encode the activations of every prompt, and take their mean ([`Kept`]); then run every prompt as it is,
+//! and as lanes with the reconstruction, with 0 and with the mean. Of the first pass sums stay.
 
-use microtome_model::{Change, DType, Edit, Positions, RunOptions, Tensor, Value, as_f64, on_cpu};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{ErrorTerm, Sae};
+use microtome_model::{Change, Device, Edit, Positions, RunOptions, Tensor, Value, on_cpu};
+
+use super::active::rows;
+use super::{Features, Sae};
 use crate::error::{Error, Result};
-use crate::measure::{Meter, Subject};
+use crate::experiment::{DEFAULT_BUDGET, Experiment, Method, Prompt, Watch};
+use crate::measure::Subject;
+use crate::method::sweep::{self, Cells, Swept};
 use crate::metric::MetricId;
-use crate::text_model::TextModel;
+use crate::text_model::{Bos, Text, TextModel};
 
 /// Losses in nats per token.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,44 +77,48 @@ impl Sae {
     /// [`Error::Missing`] without prompts, [`Error::MissingTokens`] for a prompt of one token, what [`Sae::check`]
     /// and the model refuse.
     pub fn quality(&self, model: &TextModel, prompts: &[Vec<u32>], at: &Positions) -> Result<Quality> {
-        self.check(model)?;
-        if prompts.is_empty() {
-            return Err(Error::Missing { what: "a prompt", hint: "give one or more" });
-        }
-        let activations =
-            prompts.iter().map(|tokens| self.read(model, tokens)).collect::<Result<Vec<_>>>()?;
-        let chosen = activations.iter().map(|x| rows(x, at)).collect::<Result<Vec<_>>>()?;
-        let all = Tensor::cat(&chosen, 0)?; // [pos, d_in], f64
-        let mean = all.mean_keepdim(0)?;
-        let variation = sum_of_squares(&all.broadcast_sub(&mean)?)?;
-        let n_positions = all.dim(0)?;
-        let (mut active, mut unexplained, mut losses) = (0.0, 0.0, [0.0; 4]);
-        let mut n_predicted = 0.0;
-        for ((tokens, x), original) in prompts.iter().zip(&activations).zip(&chosen) {
-            let coded = self.encode(x)?;
-            let features = rows(coded.features(), at)?;
-            active += features.gt(0.0)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
-            let reconstruction = rows(&self.decode(&coded, coded.features())?, at)?;
-            unexplained += sum_of_squares(&(original - reconstruction)?)?;
+        let never = AtomicBool::new(false);
+        let mut watch =
+            Watch { cancel: &never, progress: &mut |_, _| {}, partial: None, memory_budget: DEFAULT_BUDGET };
+        self.quality_watched(model, prompts, at, &mut watch)
+    }
 
-            let shape = &self.hook().shape(model.config(), tokens.len())[1..];
-            let mean = Value::Tensor(mean.to_dtype(DType::F32)?.reshape(shape)?);
-            let put = |change| Some(Edit::new(self.hook(), change).positions(at.clone()));
-            let spliced = self.splice(&coded, coded.features(), ErrorTerm::Drop)?.positions(at.clone());
-            let runs = [None, Some(spliced), put(Change::Zero), put(Change::Set(mean))];
-            let predicted = tokens.len() as f64 - 1.0;
-            for (sum, edit) in losses.iter_mut().zip(runs) {
-                *sum += loss(model, tokens, edit)? * predicted;
-            }
-            n_predicted += predicted;
+    /// The same within a budget of memory; progress counts runs, three to a prompt.
+    ///
+    /// # Errors
+    /// As [`Sae::quality`], and [`Error::StoppedEarly`] where it is cancelled.
+    pub fn quality_watched(
+        &self,
+        model: &TextModel,
+        prompts: &[Vec<u32>],
+        at: &Positions,
+        watch: &mut Watch,
+    ) -> Result<Quality> {
+        self.check(model)?;
+        let experiment = Experiment {
+            model: model.about().model.clone(),
+            weights: model.model().processing(),
+            precision: model.model().precision(),
+            bos: Bos::Omit,
+            prompts: prompts.iter().map(|ids| prompt(ids)).collect(),
+            method: Method::Measure,
+            metrics: vec![MetricId::named("loss")?],
+            read_at: None,
+            seed: 0,
+        };
+        let at = vec![at.clone(); prompts.len()];
+        let kept = Kept::read(self, model, prompts, at, watch.cancel, |_, _| {})?;
+        let swept = sweep::run(&experiment, model, watch, Kept::RUNS, &|_| vec![], |i| {
+            let tokens = prompts[i].clone();
+            let subject = Subject { tokens, answers: vec![], wrong: vec![], clamp: None };
+            Ok(Cells::of(subject, kept.replacements(model, i, &prompts[i])?))
+        })?;
+        if swept.runs < swept.runs_wanted {
+            return Err(Error::StoppedEarly);
         }
-        let [clean, spliced, zero, mean] = losses.map(|sum| sum / n_predicted);
-        Ok(Quality {
-            n_positions,
-            l0: active / n_positions as f64,
-            explained_variance: (variation > 0.0).then(|| 1.0 - unexplained / variation),
-            losses: Losses { clean, spliced, zero, mean },
-        })
+        let Kept { n_positions, l0, explained_variance, .. } = kept;
+        let losses = Kept::losses(&swept, prompts.iter().map(Vec::len)).ok_or(Error::StoppedEarly)?;
+        Ok(Quality { n_positions, l0, explained_variance, losses })
     }
 
     /// The activation at the autoencoder's hook.
@@ -117,30 +126,106 @@ impl Sae {
     /// # Errors
     /// What the model refuses.
     pub fn read(&self, model: &TextModel, tokens: &[u32]) -> Result<Tensor> {
+        let hook = self.hook();
+        let stop_at_layer = hook.fires_below(hook.layer + 1).then_some(hook.layer + 1);
         let options =
-            RunOptions { reads: vec![self.hook()], logits: Positions::Last, ..RunOptions::default() };
+            RunOptions { reads: vec![hook], logits: Positions::Last, stop_at_layer, ..RunOptions::default() };
         let run = model.model().run(tokens, &options)?;
-        Ok(on_cpu(run.cache.get(self.hook())?)?)
+        Ok(on_cpu(run.cache.get(hook)?)?)
     }
 }
 
-/// Rows of an activation at these positions, flattened, in f64.
-fn rows(x: &Tensor, at: &Positions) -> Result<Tensor> {
-    let len = x.dim(0)?;
-    let kept: Vec<u32> = at.resolve(len)?.into_iter().map(|pos| pos as u32).collect();
-    let flat = as_f64(x)?.reshape((len, ()))?.contiguous()?;
-    Ok(flat.index_select(&Tensor::new(kept, flat.device())?, 0)?)
+fn prompt(ids: &[u32]) -> Prompt {
+    Prompt { clean: Text::Ids(ids.to_vec()), corrupt: None, answers: vec![], wrong_answers: vec![] }
 }
 
-fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    Ok(x.sqr()?.sum_all()?.to_scalar::<f64>()?)
+/// Activations of prompts read and encoded: what is needed of them for the runs that follow.
+pub(crate) struct Kept<'a> {
+    sae: &'a Sae,
+    /// By prompt.
+    at: Vec<Positions>,
+    /// The mean activation over positions of all prompts, `[d_in]`.
+    mean: Vec<f64>,
+    pub n_positions: usize,
+    pub l0: f64,
+    pub explained_variance: Option<f64>,
 }
 
-fn loss(model: &TextModel, tokens: &[u32], edit: Option<Edit>) -> Result<f64> {
-    let subject = Subject { tokens: tokens.to_vec(), answers: vec![], wrong: vec![], clamp: None };
-    let meter = Meter { metrics: vec![MetricId::named("loss")?], read_at: None };
-    meter.check_length(&subject)?;
-    let options = RunOptions { edits: edit.into_iter().collect(), ..RunOptions::default() };
-    let run = model.model().run(tokens, &options)?;
-    Ok(meter.of_logits(&subject, run.logits()?)?.values[0])
+impl Kept<'_> {
+    /// Runs of a prompt: the reconstruction, 0, and the mean.
+    pub const RUNS: usize = 3;
+    /// What they are called.
+    pub const NAMES: [&'static str; 3] = ["reconstruction", "zero", "mean"];
+}
+
+impl<'a> Kept<'a> {
+    /// Reads and encodes every prompt at its positions; `each` is shown what the autoencoder makes of each.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without prompts, [`Error::StoppedEarly`], what the model refuses.
+    pub fn read(
+        sae: &'a Sae,
+        model: &TextModel,
+        prompts: &[Vec<u32>],
+        at: Vec<Positions>,
+        cancel: &AtomicBool,
+        mut each: impl FnMut(usize, &Features),
+    ) -> Result<Kept<'a>> {
+        if prompts.is_empty() {
+            return Err(Error::Missing { what: "a prompt", hint: "give one or more" });
+        }
+        let (mut n_positions, mut active, mut unexplained) = (0, 0, 0.0);
+        // Sums of squares about the mean, as Welford has them.
+        let (mut mean, mut squares) = (vec![0.0; sae.config().d_in], 0.0);
+        for (i, (tokens, at)) in prompts.iter().zip(&at).enumerate() {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Error::StoppedEarly);
+            }
+            let x = sae.read(model, tokens)?;
+            let features = sae.features(&x)?;
+            let (x, reconstructed) = (rows(&x)?, rows(&features.reconstruction)?);
+            for pos in at.resolve(tokens.len())? {
+                n_positions += 1;
+                active += features.active[pos].len();
+                for ((&x, &y), mean) in x[pos].iter().zip(&reconstructed[pos]).zip(&mut mean) {
+                    unexplained += (x - y).powi(2);
+                    let before = x - *mean;
+                    *mean += before / n_positions as f64;
+                    squares += before * (x - *mean);
+                }
+            }
+            each(i, &features);
+        }
+        let explained_variance = (n_positions > 1 && squares > 0.0).then(|| 1.0 - unexplained / squares);
+        let l0 = active as f64 / n_positions as f64;
+        Ok(Kept { sae, at, mean, n_positions, l0, explained_variance })
+    }
+
+    /// The edits of a prompt's three runs.
+    ///
+    /// # Errors
+    /// What the model refuses.
+    pub fn replacements(&self, model: &TextModel, prompt: usize, tokens: &[u32]) -> Result<Vec<Vec<Edit>>> {
+        let (sae, hook) = (self.sae, self.sae.hook());
+        let shape = &hook.shape(model.config(), tokens.len())[1..];
+        let mean: Vec<f32> = self.mean.iter().map(|&x| x as f32).collect();
+        let mean = Tensor::from_vec(mean, shape, &Device::Cpu)?;
+        let reconstruction = sae.features(&sae.read(model, tokens)?)?.reconstruction;
+        let put = |change| vec![Edit::new(hook, change).positions(self.at[prompt].clone())];
+        let set = |value| put(Change::Set(Value::Tensor(value)));
+        Ok(vec![set(reconstruction), put(Change::Zero), set(mean)])
+    }
+
+    /// Losses of the runs, per token over the prompts that are finished; `None` where `loss` was not measured.
+    pub fn losses(swept: &Swept, lengths: impl Iterator<Item = usize>) -> Option<Losses> {
+        let loss = swept.metrics.iter().position(|metric| metric.name() == "loss")?;
+        let predicted: Vec<f64> = lengths.take(swept.bases.len()).map(|len| len as f64 - 1.0).collect();
+        let mean = |values: Vec<f64>| {
+            let sum: f64 = values.iter().zip(&predicted).map(|(loss, n)| loss * n).sum();
+            sum / predicted.iter().sum::<f64>()
+        };
+        let of = |cell| Some(mean(swept.values(loss, cell)?));
+        let clean = mean(swept.base_values(loss));
+        Some(Losses { clean, spliced: of(0)?, zero: of(1)?, mean: of(2)? })
+    }
 }

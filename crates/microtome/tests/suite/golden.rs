@@ -385,6 +385,7 @@ fn golden_greedy_generation_plain_and_ablated() {
         cut: heads.into_iter().map(|(layer, head)| Component::Head { layer, head }).collect(),
         with: Replacement::Zero,
         clamp: vec![],
+        features: None,
     };
     let mut experiment = experiment(&golden, Method::Generate(generate), 0, &[]);
     experiment.prompts[0].answers.clear();

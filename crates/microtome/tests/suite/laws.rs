@@ -209,6 +209,7 @@ fn a_record_survives_json_and_replays_to_the_same_numbers() {
         temperature: 1.0,
         cut: vec![Component::Mlp { layer: 1 }],
         with: Replacement::Zero,
+        features: None,
         clamp: vec![Clamp { neuron: Component::Neuron { layer: 2, neuron: 3 }, value: 1.5 }],
     });
     let methods = [

@@ -9,6 +9,8 @@ mod circuits;
 mod corpus_scan;
 mod documents;
 mod factual_recall;
+mod feature_changes;
+mod features;
 mod golden;
 mod golden_attention;
 mod golden_data;

@@ -41,6 +41,7 @@ fn generate(cut: &[&str], clamps: &[&str]) -> Experiment {
         temperature: 0.0,
         cut: cut.iter().map(|part| part.parse().unwrap()).collect(),
         with: Replacement::Zero,
+        features: None,
         clamp: clamps.iter().map(|text| clamp(text)).collect(),
     };
     ask(Method::Generate(generate), &[&[3, 14, 15, 9]])

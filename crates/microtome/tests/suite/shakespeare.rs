@@ -83,6 +83,7 @@ fn shakespeare_greedy_text_equals_nanogpt() {
             cut: vec![],
             with: Replacement::Zero,
             clamp: vec![],
+            features: None,
         };
         let mut experiment = experiment(&expected, processing, Method::Generate(generate));
         experiment.metrics.clear();

@@ -349,9 +349,12 @@ impl<'a> Repo<'a> {
         let pointer = self.dir.join("snapshots").join(commit).join(name);
         make_parent(&pointer)?;
         let blob_name = blob.file_name().unwrap_or_default();
-        let target = Path::new("..").join("..").join("blobs").join(blob_name);
+        // Out of the folders of the file's own name, the commit, and the snapshots.
+        let up = Path::new(name).components().count() + 1;
+        let target = (0..up).map(|_| "..").collect::<PathBuf>().join("blobs").join(blob_name);
         let io = |source| HubError::Cache { path: pointer.clone(), source };
-        let staged = pointer.with_file_name(format!(".{name}.{}", std::process::id()));
+        let last = pointer.file_name().unwrap_or_default().to_string_lossy();
+        let staged = pointer.with_file_name(format!(".{last}.{}", std::process::id()));
         let _ = fs::remove_file(&staged);
         if symlink(&target, &staged).is_err() {
             // No symlinks here (some Windows set-ups): the Python tools copy as well.

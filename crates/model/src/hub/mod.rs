@@ -91,6 +91,16 @@ pub enum HubError {
         /// The file or files looked for.
         expected: &'static str,
     },
+    /// The repository exists and has no file of this name.
+    #[error("`{id}` has no file `{file}`; see its page at {endpoint} for what it has")]
+    NoSuchFile {
+        /// The repository.
+        id: String,
+        /// The file, with its folder.
+        file: String,
+        /// The server.
+        endpoint: String,
+    },
     /// A download broke off and could not be taken up again.
     #[error(
         "download of `{file}` stopped at {received} of {total} bytes ({problem}); running the same \
@@ -217,6 +227,40 @@ impl Hub {
             }
             None => fetch(&mut Repo::new(&self.settings, id), progress),
         }
+    }
+
+    /// Files of a repository by their paths in it, in this order: from the cache if all are there, else fetched.
+    ///
+    /// # Errors
+    /// [`HubError::NoSuchFile`] for one it does not have, and the other ways this fails.
+    pub fn files(
+        &self,
+        id: &str,
+        names: &[String],
+        progress: &mut dyn DownloadProgress,
+    ) -> Result<Vec<PathBuf>> {
+        let inside =
+            |name: &String| name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if !is_id(id) || !names.iter().all(inside) {
+            return Err(HubError::InvalidId { id: id.to_owned() });
+        }
+        let mut repo = Repo::new(&self.settings, id);
+        if let Some(dir) = repo.snapshot_dir() {
+            let cached: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
+            if cached.iter().all(|path| path.is_file()) {
+                return Ok(cached);
+            }
+        }
+        if self.settings.offline {
+            return Err(HubError::Offline { id: id.to_owned(), cache: self.settings.cache_dir.clone() });
+        }
+        let endpoint = &self.settings.endpoint;
+        let missing = |file: &String| HubError::NoSuchFile {
+            id: id.to_owned(),
+            file: file.clone(),
+            endpoint: endpoint.clone(),
+        };
+        names.iter().map(|name| repo.file(name, progress)?.ok_or_else(|| missing(name))).collect()
     }
 
     /// The model under its own name and, for a bare name, under those of its likely owners.

@@ -339,3 +339,31 @@ fn golden_model_loads_from_the_hub_as_from_disk() {
     let missing = load("org/other", &options, &mut ());
     assert!(matches!(missing, Err(Error::Hub(HubError::FileNotFound { .. }))));
 }
+
+#[test]
+fn files_of_a_folder_lie_where_the_python_tools_look_for_them_and_are_fetched_once() {
+    let names = ["layer_3/wide/cfg.json".to_owned(), "layer_3/wide/sae_weights.safetensors".to_owned()];
+    let server = Server::start(&[(&names[0], b"{}".to_vec()), (&names[1], weights())]);
+    let cache = tempfile::tempdir().unwrap();
+    let settings = server.settings(&cache);
+    let hub = Hub::new(settings.clone());
+    let found = hub.files("org/model", &names, &mut ()).unwrap();
+    let folder = repo_dir(&settings).join("snapshots").join(COMMIT).join("layer_3/wide");
+    assert_eq!(found, [folder.join("cfg.json"), folder.join("sae_weights.safetensors")]);
+    assert_eq!(std::fs::read(&found[1]).unwrap(), weights());
+    let target = std::fs::read_link(&found[0]).unwrap();
+    assert_eq!(target, Path::new("../../../../blobs").join(etag_of(b"{}")));
+    let requests = server.paths().len();
+    let offline = Hub::new(HubSettings { offline: true, ..settings.clone() });
+    assert_eq!(offline.files("org/model", &names, &mut ()).unwrap(), found);
+    assert_eq!(server.paths().len(), requests);
+
+    let other = ["layer_4/cfg.json".to_owned()];
+    assert!(matches!(offline.files("org/model", &other, &mut ()), Err(HubError::Offline { .. })));
+    let missing = hub.files("org/model", &other, &mut ()).unwrap_err();
+    assert!(missing.to_string().contains("no file `layer_4/cfg.json`"), "{missing}");
+    for name in ["../cfg.json", "a//b", "", "./x"] {
+        let outside = hub.files("org/model", &[name.to_owned()], &mut ());
+        assert!(matches!(outside, Err(HubError::InvalidId { .. })), "{name}");
+    }
+}

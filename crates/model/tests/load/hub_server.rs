@@ -113,7 +113,8 @@ fn respond(mut out: TcpStream, state: &mut State, path: &str, range: Option<&str
         .ok();
     }
     let commit = state.commit.clone().unwrap_or_else(|| COMMIT.to_owned());
-    let name = path.rsplit('/').next()?;
+    let resolved = path.split_once("/resolve/").and_then(|(_, rest)| rest.split_once('/'));
+    let name = resolved.map_or_else(|| path.trim_start_matches("/cdn/"), |(_revision, name)| name);
     let Some(file) = state.files.get(name) else {
         return write!(
             out,

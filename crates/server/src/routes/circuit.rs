@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::change::Replacement;
 use microtome::method::patch::{By, Direction, Patch};
@@ -365,30 +364,6 @@ pub(crate) async fn multi_mlp_patch(
     Body(request): Body<MultiLayerRequest>,
 ) -> Result<Json<MultiLayerResponse>, ApiError> {
     multi_layer(&app, request, Site::MlpPost).await
-}
-
-/// Text whose features are asked for.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct FeaturesRequest {
-    #[expect(dead_code, reason = "read and checked, though no features can be told yet")]
-    text: String,
-    #[expect(dead_code, reason = "read and checked, though no features can be told yet")]
-    #[serde(default = "twenty")]
-    top_k: usize,
-}
-
-fn twenty() -> usize {
-    20
-}
-
-/// Active features of a sparse autoencoder. This server has none loaded.
-#[utoipa::path(
-    post, path = "/sae-features", tag = "Circuit analysis", request_body = FeaturesRequest,
-    responses((status = 404, description = "No sparse autoencoder is loaded", body = ErrorBody))
-)]
-pub(crate) async fn sae_features(Body(_): Body<FeaturesRequest>) -> ApiError {
-    let hint = "this version of microtome cannot load one";
-    ApiError::new(StatusCode::NOT_FOUND, "no_sae", "no sparse autoencoder is loaded", hint)
 }
 
 async fn layer_sweep(

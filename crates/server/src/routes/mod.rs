@@ -5,6 +5,7 @@ mod attention;
 mod circuit;
 mod examples;
 mod experiments;
+mod features;
 mod health;
 mod models;
 mod surgery;
@@ -78,7 +79,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(circuit::mlp_sweep))
         .routes(routes!(circuit::multi_residual_patch))
         .routes(routes!(circuit::multi_mlp_patch))
-        .routes(routes!(circuit::sae_features))
+        .routes(routes!(features::sae_features))
         .routes(routes!(surgery::surgery))
         .routes(routes!(health::health))
         .routes(routes!(health::metrics))

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use microtome::metric::METRICS;
 use microtome::model::{Config, Precision, Processing, device_name};
+use microtome::sae::{Sae, SaeReport};
 use microtome::{About, TokenLabel};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -52,6 +53,8 @@ pub(crate) struct ModelInfo {
     /// Whether it is small enough for experiments to be run again while a prompt is typed.
     quick: bool,
     metrics: Vec<MetricInfo>,
+    /// Sparse autoencoders open beside it, which experiments may name.
+    saes: Vec<SaeReport>,
 }
 
 /// A metric.
@@ -112,5 +115,6 @@ pub(crate) async fn describe(State(app): State<App>, Named(id): Named) -> Result
                 describe: metric.describe(),
             })
             .collect(),
+        saes: model.saes().map(Sae::report).collect(),
     }))
 }

@@ -168,6 +168,7 @@ pub(crate) async fn surgery(
         cut: cut.clone(),
         with: with.clone(),
         clamp: vec![],
+        features: None,
     };
     let record = ask.record(prompt(), Method::Generate(generate), &[]).await?;
     let no_text = || ApiError::internal("no text was generated");

@@ -254,12 +254,6 @@ fn where_there_is_nothing_to_recover_recovery_is_zero() {
 }
 
 #[test]
-fn features_are_refused_while_no_autoencoder_is_loaded() {
-    let server = Server::demo();
-    server.post("/sae-features", &json!({"text": "The cat"})).refused(404, "no_sae");
-}
-
-#[test]
 fn health_tells_the_sizes_and_where_it_computes() {
     let found = Server::demo().get("/health").json();
     assert_eq!((&found["status"], &found["device"]), (&json!("ok"), &json!("cpu")));

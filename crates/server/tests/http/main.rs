@@ -5,6 +5,7 @@ mod contract;
 mod document;
 mod errors;
 mod experiments;
+mod features;
 mod golden;
 mod guarding;
 mod served;
