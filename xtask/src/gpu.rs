@@ -21,7 +21,6 @@ use serde_json::Value;
 use crate::bench_peer::{BenchPeer, Peer};
 use crate::cuda::Toolkit;
 use crate::make_model::Shape;
-use crate::python::ran;
 
 /// Which steps, and where their report goes.
 #[derive(Args)]
