@@ -1,6 +1,9 @@
 // Circuit: the drawing, the chosen node and the chosen edge are what the API says.
 
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import type { ExperimentRecord } from "../src/api/schema";
@@ -10,9 +13,17 @@ import type { Scores } from "../src/views/circuit/scores";
 import { ask, on, table } from "./api";
 import { PHONE, open, place, state, useBrowser } from "./browser";
 import { NAMES } from "./prompts";
+import { program } from "./server";
 import { settled } from "./settled";
 
 useBrowser();
+
+interface AttributionGraph {
+  metadata: object;
+  qParams: { supernodes: string[][] };
+  nodes: { node_id: string; clerp: string }[];
+  links: { source: string; target: string; weight: number }[];
+}
 
 const PROMPT = { clean: NAMES.prompt, corrupt: NAMES.corrupt, answers: [NAMES.target], wrong_answers: [NAMES.foil] };
 
@@ -137,6 +148,25 @@ test.each([["SVG", "svg"], ["PNG", "png"], ["DOT", "dot"], ["EAP JSON", "eap-jso
     expect(file.edges[strongest?.name ?? ""]).toEqual({ score: strongest?.score, in_graph: true });
     expect(Object.values(file.edges).filter(({ in_graph }) => in_graph)).toHaveLength(edges);
   }
+});
+
+test("the attribution graph is the one that the command writes, with the groups as supernodes", async () => {
+  const [head = ""] = circuitOf(await estimated(), 40).nodes.filter((node) => node.startsWith("a")).map(labelOf);
+  const page = await open(place("circuit", { ...NAMES, group: `first:${head}` }));
+  await settled(page);
+  await page.getByRole("button", { name: "Export" }).click();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByText("Circuit (attribution graph)", { exact: true }).click()]);
+  const ours = JSON.parse(readFileSync(await download.path()).toString()) as AttributionGraph;
+  const file = join(mkdtempSync(join(tmpdir(), "microtome-")), "graph.json");
+  const { prompt, corrupt, target, foil } = NAMES;
+  execFileSync(program(), ["edges", prompt, "-c", corrupt, "-t", target, "-f", foil, "--steps", "5", "--top", "40", "--attribution-graph", file], { stdio: "ignore" });
+  const theirs = JSON.parse(readFileSync(file).toString()) as AttributionGraph;
+  expect({ ...ours.metadata, info: null }).toEqual({ ...theirs.metadata, info: null });
+  const bare = ({ nodes }: AttributionGraph): object[] => nodes.map((node) => ({ ...node, clerp: "" })).sort((a, b) => a.node_id.localeCompare(b.node_id));
+  expect(bare(ours)).toEqual(bare(theirs));
+  const links = ({ links }: AttributionGraph): string[] => links.map(({ source, target: to, weight }) => `${source} ${to} ${weight.toFixed(9)}`).sort();
+  expect(links(ours)).toEqual(links(theirs));
+  expect(ours.qParams.supernodes).toEqual([["first", ours.nodes.find(({ clerp }) => clerp.startsWith(`${head} `))?.node_id]]);
 });
 
 test("at 360 px the drawing scrolls by itself and an edge is chosen by a finger", async () => {

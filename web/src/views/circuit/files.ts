@@ -1,9 +1,10 @@
-// The circuit on show as files: its picture, DOT, and the JSON of the EAP-IG library and of MIB.
+// The circuit on show as files: its picture, DOT, the JSON of the EAP-IG library and of MIB, and that of attribution graphs.
 
 import type { ExperimentRecord } from "../../api";
 import { colourOf, css, inkOn, signed } from "../../components";
 import { escapeHtml, fileName, saveFile, saveText } from "../../export";
 import type { ShownFile } from "../../state";
+import { attributionGraph } from "./attributionGraph";
 import { nodeScale } from "./CircuitGraph";
 import { drawn } from "./drawing";
 import { labelOf, rowOf } from "./scores";
@@ -21,6 +22,7 @@ export function circuitFiles(record: ExperimentRecord, scores: Scores, circuit: 
     { label: "Circuit (PNG)", save: async () => saveFile(name("png"), await circuitPng(circuitSvg(scores, look))) },
     text("Circuit (DOT)", "dot", "text/vnd.graphviz", () => circuitDot(scores, circuit, groups)),
     text("Circuit (EAP JSON)", "eap.json", "application/json", () => eapJson(record, scores, circuit)),
+    text("Circuit (attribution graph)", "attribution-graph.json", "application/json", () => attributionGraph(record, scores, circuit, groups, Date.now())),
   ];
 }
 
