@@ -69,7 +69,7 @@ pub(crate) fn run(
     let runs_wanted = n_prompts * n_cells;
     let mut swept = Swept::none(&meter, runs_wanted);
     let mut drawn = Instant::now();
-    let keep = if n_cells == 1 { KeepTop::OfAll } else { KeepTop::OfBases };
+    let keep = if n_cells <= 2 { KeepTop::OfAll } else { KeepTop::OfBases };
     let mut next = 0;
     while next < n_prompts {
         let first = next;

@@ -104,7 +104,8 @@ impl Sae {
                 };
                 let names = [inside(CONFIG_FILE), inside(WEIGHTS_FILE)];
                 let fetched = Hub::new(hub.clone()).files(&repo, &names, progress);
-                let files = fetched.map_err(|source| SaeError::Hub { name: choice.0.clone(), source })?;
+                let files = fetched
+                    .map_err(|source| SaeError::Hub { name: choice.0.clone(), source: Box::new(source) })?;
                 let [config, weights] = &files[..] else {
                     return Err(
                         SaeError::UnknownName { name: choice.0.clone(), problem: String::new() }.into()

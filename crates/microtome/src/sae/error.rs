@@ -30,7 +30,7 @@ pub enum SaeError {
         /// The autoencoder.
         name: String,
         /// Why.
-        source: microtome_model::HubError,
+        source: Box<microtome_model::HubError>,
     },
     /// One that an experiment names and nobody opened beside its model.
     #[error("autoencoder `{name}` is not open beside this model; open: {open}")]
