@@ -8,6 +8,7 @@ mod bench_scaling;
 mod bench_server;
 mod bench_training;
 mod cargo;
+mod check_sae;
 mod cuda;
 mod gpu;
 mod links;
@@ -47,6 +48,8 @@ enum Task {
     Gpu(gpu::Gpu),
     /// Train here and in PyTorch, in turns, and compare time and loss.
     BenchTraining(bench_training::BenchTraining),
+    /// Train sparse autoencoders, and see whether SAELens reads them as this library does.
+    CheckSae(check_sae::CheckSae),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Cuda(cuda) => cuda.run(root),
         Task::Gpu(gpu) => gpu.run(root),
         Task::BenchTraining(bench) => bench.run(root),
+        Task::CheckSae(check) => check.run(root),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

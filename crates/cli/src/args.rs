@@ -10,6 +10,7 @@ use microtome::metric::MetricId;
 use microtome::model::demo::NAME as DEMO;
 use microtome::model::{HubSettings, LoadOptions, Positions, Precision, Preparation, Processing};
 use microtome::sae::{Sae, SaeChoice};
+use microtome::tuned_lens::TunedLens;
 use microtome::{Answer, Bos, Component, Experiment, Method, Prompt, Record, Text, TextModel};
 
 use crate::device;
@@ -87,13 +88,16 @@ pub fn load(model: &str, prepared: Preparation) -> Result<TextModel> {
     Ok(TextModel::load(model, prepared, &options, &mut bar)?)
 }
 
-/// Loads what an experiment needs: its model, and beside it its autoencoder.
+/// Loads what an experiment needs: its model, and beside it its autoencoder or tuned lens.
 pub fn load_for(experiment: &Experiment) -> Result<TextModel> {
-    let model = load(&experiment.model, experiment.preparation())?;
-    match experiment.method.sae() {
-        Some(choice) => Ok(model.with_sae(open_sae(choice)?)?),
-        None => Ok(model),
+    let mut model = load(&experiment.model, experiment.preparation())?;
+    if let Some(choice) = experiment.method.sae() {
+        model = model.with_sae(open_sae(choice)?)?;
     }
+    if let Some(folder) = experiment.method.tuned_lens() {
+        model = model.with_tuned_lens(folder, TunedLens::load(Path::new(folder))?)?;
+    }
+    Ok(model)
 }
 
 /// Opens a sparse autoencoder, showing downloads.

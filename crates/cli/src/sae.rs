@@ -15,6 +15,7 @@ use crate::output::{self, print};
 use crate::sae_attribute::{self, AttributeArgs};
 use crate::sae_edits::{self, AblateArgs, EditArgs, SweepArgs};
 use crate::sae_feature::{self, FeatureArgs, ScanArgs};
+use crate::sae_train;
 
 /// Sparse autoencoders: what they are, which features are active, what they are worth
 ///
@@ -37,6 +38,7 @@ enum What {
     Attribute(AttributeArgs),
     Feature(FeatureArgs),
     Scan(ScanArgs),
+    Train(sae_train::Args),
 }
 
 /// Say what an autoencoder is: architecture, hook point, sizes, the model it was trained on
@@ -116,6 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         What::Attribute(args) => sae_attribute::attribute(args),
         What::Feature(args) => sae_feature::feature(args),
         What::Scan(args) => sae_feature::scan(args),
+        What::Train(args) => sae_train::run(args),
     }
 }
 

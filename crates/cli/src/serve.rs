@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use microtome::TextModel;
 use microtome::model::{Preparation, device_name};
 use microtome::sae::{Sae, SaeChoice};
+use microtome::tuned_lens::TunedLens;
 use microtome_server::{App, Guard, Models, Served, Settings};
 use tracing_subscriber::EnvFilter;
 
@@ -40,6 +42,9 @@ pub struct Args {
     /// several times for several, the first is the default
     #[arg(long, env = "MICROTOME_SAE", value_name = "SAE", value_delimiter = ',')]
     sae: Vec<String>,
+    /// A tuned lens to open beside the models it fits: a folder, by which requests name it; several times for several
+    #[arg(long, value_name = "DIR", value_delimiter = ',')]
+    tuned_lens: Vec<String>,
     /// Weight processing: folded as in published GPT-2 results, or raw as in the file
     #[arg(long, value_enum, default_value_t = WeightsArg::Folded)]
     weights: WeightsArg,
@@ -209,6 +214,19 @@ fn models(args: &Args) -> Result<Models> {
     let mut models = args.model.iter().map(|id| load(id, prepared)).collect::<Result<Vec<_>>>()?;
     for name in &args.sae {
         beside(&mut models, Arc::new(open_sae(&SaeChoice(name.clone()))?))?;
+    }
+    for folder in &args.tuned_lens {
+        let lens = Arc::new(TunedLens::load(Path::new(folder))?);
+        let mut refused = vec![];
+        for model in models.iter_mut() {
+            match model.clone().with_tuned_lens(folder, lens.clone()) {
+                Ok(opened) => *model = opened,
+                Err(error) => refused.push(format!("{}: {error}", model.about().model)),
+            }
+        }
+        if refused.len() == models.len() {
+            bail!("the tuned lens `{folder}` fits no model served: {}", refused.join("; "));
+        }
     }
     let served = |(id, model): (&String, TextModel)| Served { id: id.clone(), model };
     let mut ready = args.model.iter().zip(models).map(served);

@@ -11,6 +11,7 @@ use microtome_train::study::induction::Verdict;
 use microtome_train::study::{Ended, HeadRow, ROLE, induction, shakespeare};
 use microtome_train::{Evaluation, Observer, Progress, Start, Telemetry};
 
+use crate::lens_train;
 use crate::output::{STOPPED, duration, print, term_options};
 use crate::progress;
 use crate::train::Screen;
@@ -22,6 +23,7 @@ const COLUMNS: usize = 14;
 pub enum Study {
     Induction(InductionArgs),
     Shakespeare(ShakespeareArgs),
+    Lens(lens_train::Args),
 }
 
 /// Watch an induction head form in two layers of attention, on random tokens that repeat
@@ -78,6 +80,7 @@ struct RunArgs {
 
 pub fn run(study: &Study) -> Result<ExitCode> {
     match study {
+        Study::Lens(args) => lens_train::run(args),
         Study::Induction(args) => {
             let config = induction::config(&args.out, args.run.seed, args.steps);
             let ended = watched(&args.run, |start, screen| Ok(induction::run(&config, start, screen)?))?;

@@ -15,6 +15,9 @@ pub enum Error {
     /// A sparse autoencoder, or the model it is put into.
     #[error(transparent)]
     Sae(#[from] crate::sae::SaeError),
+    /// A tuned lens, or the model it is to read.
+    #[error(transparent)]
+    TunedLens(#[from] crate::tuned_lens::TunedLensError),
     /// A picture could not be drawn.
     #[error(transparent)]
     Plot(#[from] crate::plot::PlotError),

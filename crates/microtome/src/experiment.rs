@@ -215,6 +215,14 @@ impl Method {
         }
     }
 
+    /// The tuned lens it needs beside the model.
+    pub fn tuned_lens(&self) -> Option<&str> {
+        match self {
+            Method::LogitLens(lens) => lens.tuned.as_deref(),
+            _ => None,
+        }
+    }
+
     /// How many edited runs a prompt of `len` tokens takes, at most.
     pub fn runs_per_prompt(&self, config: &Config, len: usize) -> usize {
         match self {

@@ -68,6 +68,7 @@ pub mod sae;
 mod stats;
 pub mod task;
 mod text_model;
+pub mod tuned_lens;
 pub mod whole_file;
 
 pub use check::{PrecisionCheck, ProcessingCheck, check_precision, check_processing};

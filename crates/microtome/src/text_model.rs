@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::sae::{Sae, SaeChoice, SaeError};
+use crate::tuned_lens::{TunedLens, TunedLensError};
 
 /// A prompt as a person gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,6 +99,8 @@ pub struct TextModel {
     n_parameters: usize,
     /// Sparse autoencoders opened beside it.
     saes: Vec<Arc<Sae>>,
+    /// Tuned lenses opened beside it, by name.
+    tuned_lenses: Vec<(String, Arc<TunedLens>)>,
 }
 
 impl TextModel {
@@ -138,7 +141,7 @@ impl TextModel {
             assumptions,
             files: source.files.iter().map(|file| file.display().to_string()).collect(),
         };
-        TextModel { model, tokenizer, bos, about, n_parameters, saes: vec![] }
+        TextModel { model, tokenizer, bos, about, n_parameters, saes: vec![], tuned_lenses: vec![] }
     }
 
     /// A model made in memory, which takes token ids. It keeps the weights it has now. Its fingerprint is that of its weights as they are,
@@ -160,7 +163,41 @@ impl TextModel {
         let (n_parameters, precision) = (weights.n_parameters()?, model.precision());
         drop(weights);
         let model = model.packed(precision)?;
-        Ok(TextModel { model, tokenizer: None, bos: None, about, n_parameters, saes: vec![] })
+        Ok(TextModel {
+            model,
+            tokenizer: None,
+            bos: None,
+            about,
+            n_parameters,
+            saes: vec![],
+            tuned_lenses: vec![],
+        })
+    }
+
+    /// The same with a tuned lens open beside it, under a name.
+    ///
+    /// # Errors
+    /// What [`TunedLens::check`] refuses.
+    pub fn with_tuned_lens(mut self, name: &str, lens: impl Into<Arc<TunedLens>>) -> Result<TextModel> {
+        let lens = lens.into();
+        lens.check(&self)?;
+        self.tuned_lenses.retain(|(open, _)| open != name);
+        self.tuned_lenses.push((name.to_owned(), lens));
+        Ok(self)
+    }
+
+    /// The tuned lens of a name.
+    ///
+    /// # Errors
+    /// [`TunedLensError::NotOpen`], as [`Error::TunedLens`].
+    pub fn tuned_lens(&self, name: &str) -> Result<&TunedLens> {
+        let found = self.tuned_lenses.iter().find(|(open, _)| open == name);
+        let open = || match &self.tuned_lenses[..] {
+            [] => "none".to_owned(),
+            some => some.iter().map(|(name, _)| &name[..]).collect::<Vec<_>>().join(", "),
+        };
+        let missing = || TunedLensError::NotOpen { name: name.to_owned(), open: open() };
+        Ok(found.map(|(_, lens)| lens.as_ref()).ok_or_else(missing)?)
     }
 
     /// The same model computing on another device.

@@ -78,7 +78,7 @@ pub use microtome_kernels::InstructionSet;
 pub use model::{Model, Precision, Preparation, Processing};
 pub use ops::learning::GradientSink;
 pub use run::{FinalNorm, Run, RunOptions, with_rows};
-pub use save::checkpoint_files;
+pub use save::{checkpoint_files, convert_to_store};
 pub use stream::Stream;
 pub use tokenizer::Tokenizer;
 pub use walk::Work;

@@ -59,9 +59,13 @@ pub struct Moments {
 impl AdamW {
     /// Before the first update.
     pub fn new(parameters: &[Parameter], settings: AdamWSettings) -> AdamW {
-        let zeros = |parameter: &Parameter| vec![0.0; parameter.var.elem_count()];
-        let moments = parameters.iter().map(|p| Moments { first: zeros(p), second: zeros(p) }).collect();
-        AdamW { settings, updates: 0, moments }
+        AdamW::of_lengths(parameters.iter().map(|parameter| parameter.var.elem_count()), settings)
+    }
+
+    /// The same for parameters of so many numbers.
+    pub(crate) fn of_lengths(lengths: impl Iterator<Item = usize>, settings: AdamWSettings) -> AdamW {
+        let zeros = |len| Moments { first: vec![0.0; len], second: vec![0.0; len] };
+        AdamW { settings, updates: 0, moments: lengths.map(zeros).collect() }
     }
 
     /// Changes the parameters along the gradients, which are multiplied by `scale` first.
@@ -75,24 +79,37 @@ impl AdamW {
         scale: f64,
         learning_rate: f64,
     ) -> Result<()> {
-        self.updates += 1;
-        let AdamWSettings { beta1, beta2, decay } = self.settings;
-        let t = self.updates as f64;
+        let step = self.begin(scale, learning_rate);
         for ((parameter, gradient), moments) in parameters.iter().zip(gradients).zip(&mut self.moments) {
-            let decay = if parameter.decays() { decay } else { 0.0 };
-            let step = Step {
-                kept: (1.0 - learning_rate * decay) as f32,
-                scale: scale as f32,
-                beta1: beta1 as f32,
-                rest1: (1.0 - beta1) as f32,
-                beta2: beta2 as f32,
-                rest2: (1.0 - beta2) as f32,
-                rate: (learning_rate / (1.0 - beta1.powf(t))) as f32,
-                root: (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32,
-            };
+            let step = if parameter.decays() { step } else { Step { kept: 1.0, ..step } };
             parameter.var.inplace_op2(gradient, &Update { step, moments: RefCell::new(moments) })?;
         }
         Ok(())
+    }
+
+    /// The same for parameters that are plain numbers, without decay.
+    pub(crate) fn update_numbers(&mut self, parameters: &mut [(&mut [f32], &[f32])], learning_rate: f64) {
+        let step = Step { kept: 1.0, ..self.begin(1.0, learning_rate) };
+        for ((values, gradient), moments) in parameters.iter_mut().zip(&mut self.moments) {
+            step.apply_in_pieces(values, gradient, moments);
+        }
+    }
+
+    /// The factors of the next update.
+    fn begin(&mut self, scale: f64, learning_rate: f64) -> Step {
+        self.updates += 1;
+        let AdamWSettings { beta1, beta2, decay } = self.settings;
+        let t = self.updates as f64;
+        Step {
+            kept: (1.0 - learning_rate * decay) as f32,
+            scale: scale as f32,
+            beta1: beta1 as f32,
+            rest1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            rest2: (1.0 - beta2) as f32,
+            rate: (learning_rate / (1.0 - beta1.powf(t))) as f32,
+            root: (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32,
+        }
     }
 }
 
@@ -140,6 +157,14 @@ struct Step {
 }
 
 impl Step {
+    fn apply_in_pieces(self, values: &mut [f32], gradient: &[f32], moments: &mut Moments) {
+        let pieces = values.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
+        let moments = moments.first.par_chunks_mut(PIECE).zip(moments.second.par_chunks_mut(PIECE));
+        pieces.zip(moments).for_each(|((values, gradient), (first, second))| {
+            self.apply(values, gradient, first, second);
+        });
+    }
+
     fn apply(self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
         let eps = EPS as f32;
         for (((p, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
@@ -177,13 +202,7 @@ impl InplaceOp2 for Update<'_> {
         if gradient.len() != values.len() {
             candle_core::bail!("a gradient has {} values, its parameter {}", gradient.len(), values.len())
         }
-        let moments = &mut **self.moments.borrow_mut();
-        let pieces = values.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
-        let moments = moments.first.par_chunks_mut(PIECE).zip(moments.second.par_chunks_mut(PIECE));
-        let step = self.step;
-        pieces.zip(moments).for_each(|((values, gradient), (first, second))| {
-            step.apply(values, gradient, first, second);
-        });
+        self.step.apply_in_pieces(values, gradient, &mut self.moments.borrow_mut());
         Ok(())
     }
 }

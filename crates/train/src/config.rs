@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::Task;
 use crate::error::{Error, Result};
 use crate::parameters::{Init, InitPositions, InitUnembed};
-use crate::run_dir::write_whole;
+use crate::settings::{at_least_1, at_most, parse_settings, write_settings};
 
 /// Everything that determines a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -322,8 +322,7 @@ impl Config {
     /// # Errors
     /// [`Error::Syntax`].
     pub fn parse(text: &str, path: &Path) -> Result<Config> {
-        toml::from_str(text)
-            .map_err(|source| Error::Syntax { path: path.to_owned(), source: Box::new(source) })
+        parse_settings(text, path)
     }
 
     /// Writes a file that reads back the same.
@@ -331,8 +330,7 @@ impl Config {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = toml::to_string(self).map_err(|e| Error::io("write", path)(std::io::Error::other(e)))?;
-        write_whole(path, text.as_bytes())
+        write_settings(self, path)
     }
 
     /// The same with what is left open written down, where it depends on nothing but this file.
@@ -582,12 +580,4 @@ impl TrainingConfig {
             None => Ok(()),
         }
     }
-}
-
-fn at_least_1(key: &'static str, value: u64) -> Result<()> {
-    if value == 0 { Err(Error::setting(key, value, "1 or more")) } else { Ok(()) }
-}
-
-fn at_most(key: &'static str, value: u64, most: u64) -> Result<()> {
-    if value > most { Err(Error::setting(key, value, format!("at most {most}"))) } else { Ok(()) }
 }

@@ -56,31 +56,31 @@ impl Texts {
 
 /// Tokens in a row, in two bytes each where that is enough.
 #[derive(Debug, Clone)]
-enum Stream {
+pub(crate) enum Stream {
     Narrow(Vec<u16>),
     Wide(Vec<u32>),
 }
 
 impl Stream {
-    fn new(vocab: usize) -> Stream {
+    pub fn new(vocab: usize) -> Stream {
         if vocab <= 1 << 16 { Stream::Narrow(vec![]) } else { Stream::Wide(vec![]) }
     }
 
-    fn extend(&mut self, tokens: &[u32]) {
+    pub fn extend(&mut self, tokens: &[u32]) {
         match self {
             Stream::Narrow(all) => all.extend(tokens.iter().map(|&id| id as u16)),
             Stream::Wide(all) => all.extend(tokens),
         }
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             Stream::Narrow(all) => all.len(),
             Stream::Wide(all) => all.len(),
         }
     }
 
-    fn slice(&self, range: Range<usize>) -> Vec<u32> {
+    pub fn slice(&self, range: Range<usize>) -> Vec<u32> {
         match self {
             Stream::Narrow(all) => all[range].iter().map(|&id| u32::from(id)).collect(),
             Stream::Wide(all) => all[range].to_vec(),
@@ -109,7 +109,7 @@ pub enum Part {
 }
 
 impl Part {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Part::Training => "training",
             Part::Validation => "validation",

@@ -54,6 +54,16 @@ pub enum Error {
         /// How many it must have.
         needed: usize,
     },
+    /// A text that does not make two windows.
+    #[error(
+        "{what} makes {windows} window(s) of tokens, and one to learn from and one to measure on are needed; give more text"
+    )]
+    TooFewWindows {
+        /// The text.
+        what: String,
+        /// How many windows it makes.
+        windows: usize,
+    },
     /// Windows at the beginning of documents, in a text without any.
     #[error(
         "`data.windows` is \"documents\" and the {part} part of {what} has no document of {needed} tokens that \
@@ -137,6 +147,19 @@ pub enum Error {
         /// The hash then.
         there: String,
         /// The hash now.
+        here: String,
+    },
+    /// A model that is no longer the one the run began with.
+    #[error(
+        "the model has changed since the run in `{}` began: its fingerprint was {there} and is {here}; take another \
+         --out, or --fresh to start over", dir.display()
+    )]
+    ModelChanged {
+        /// The folder.
+        dir: PathBuf,
+        /// The fingerprint then.
+        there: String,
+        /// The fingerprint now.
         here: String,
     },
     /// A file of a run that is not as the trainer left it.

@@ -12,12 +12,17 @@ mod draw;
 mod error;
 mod evaluate;
 mod learner;
+pub mod lens;
 mod open;
 mod parameters;
 mod random;
+mod reading;
 mod run_dir;
+pub mod sae;
 mod sample;
 mod schedule;
+mod settings;
+mod steps;
 pub mod study;
 pub mod tasks;
 mod telemetry;
@@ -39,6 +44,7 @@ pub use learner::{Learner, Update};
 pub use parameters::{
     Init, InitPositions, InitUnembed, Parameter, Parameters, Ties, grown_weights, new_weights,
 };
+pub use reading::{ModelChoice, Reading, ReadingConfig};
 pub use schedule::Schedule;
 pub use telemetry::Telemetry;
 pub use train::{LossLine, Observer, Progress, RunRecord, Start, Summary, train};

@@ -2,17 +2,16 @@
 
 use std::fs::File;
 
-use crate::checkpoint::{self, State};
-use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::run_dir::RunDir;
-use crate::train::{RunRecord, Start};
+use crate::settings::Settings;
+use crate::train::Start;
 
-/// Checks the folder and finds the state to go on from, the default one for a run to begin.
+/// Checks the folder: whether there is a checkpoint to go on from, and a lock that keeps others out.
 ///
 /// # Errors
 /// [`Error::NotARun`], [`Error::OtherRun`], [`Error::NothingToResume`], [`Error::InUse`], [`Error::Io`].
-pub(crate) fn open(config: &Config, dir: &RunDir, start: Start) -> Result<(State, File)> {
+pub(crate) fn open(config: &impl Settings, dir: &RunDir, start: Start) -> Result<(bool, File)> {
     let (saved, last) = (dir.path("config.toml"), dir.path("last"));
     let is_empty = dir.is_empty()?;
     if !is_empty && !saved.is_file() {
@@ -24,17 +23,17 @@ pub(crate) fn open(config: &Config, dir: &RunDir, start: Start) -> Result<(State
     }
     dir.create()?;
     let lock = dir.lock()?;
-    let mut state = State::default();
+    let mut resumes = false;
     if start == Start::Fresh {
         dir.clear()?;
     } else if !is_empty {
         dir.settle("last")?;
         dir.settle("best")?;
-        let same = Config::read(&saved).and_then(|there| check_same(config, &there));
+        let same = Settings::read(&saved).and_then(|there| check_same(config, &there, dir));
         match last.is_dir() {
             true => {
                 same?;
-                state = checkpoint::read_state(&last)?;
+                resumes = true;
             }
             false if start == Start::Resume => return Err(nothing()),
             // A run that made no update leaves nothing that would be lost.
@@ -44,31 +43,23 @@ pub(crate) fn open(config: &Config, dir: &RunDir, start: Start) -> Result<(State
         }
     }
     config.write(&saved)?;
-    Ok((state, lock))
+    Ok((resumes, lock))
 }
 
 /// Whether the record in a folder is of a run that learnt something.
 fn has_updates(dir: &RunDir) -> bool {
     let record = std::fs::read(dir.path("record.json")).ok();
-    let record = record.and_then(|bytes| serde_json::from_slice::<RunRecord>(&bytes).ok());
-    record.is_some_and(|record| record.step > 0)
+    let record = record.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    record.and_then(|record| record["step"].as_u64()).is_some_and(|step| step > 0)
 }
 
-/// Whether a run's settings are these. More steps are no other run while the learning rates stay, nor are
-/// other checkpoints.
-fn check_same(here: &Config, there: &Config) -> Result<()> {
-    let comparable = |config: &Config| {
-        let mut config = config.clone();
-        config.training.steps = 0;
-        config.checkpoints = here.checkpoints.clone();
-        config.out = here.out.clone();
-        toml::Value::try_from(&config).unwrap_or_else(|_| toml::Value::Table(toml::Table::new()))
-    };
-    match first_difference("", &comparable(there), &comparable(here)) {
+/// Whether a run's settings are these.
+fn check_same<C: Settings>(here: &C, there: &C, dir: &RunDir) -> Result<()> {
+    let table =
+        |config: C| toml::Value::try_from(&config).unwrap_or_else(|_| toml::Value::Table(toml::Table::new()));
+    match first_difference("", &table(there.comparable(here)), &table(here.comparable(here))) {
         None => Ok(()),
-        Some((key, there, here_value)) => {
-            Err(Error::OtherRun { dir: here.out.clone(), key, there, here: here_value })
-        }
+        Some((key, there, here)) => Err(Error::OtherRun { dir: dir.root().to_owned(), key, there, here }),
     }
 }
 

@@ -26,7 +26,7 @@ pub struct RunDir {
 const LOCK: &str = ".lock";
 
 /// Everything a run may have written, besides checkpoints of single steps.
-const OURS: [&str; 21] = [
+const OURS: [&str; 23] = [
     "config.toml",
     "tokenizer.json",
     "record.json",
@@ -37,6 +37,8 @@ const OURS: [&str; 21] = [
     "losses.png",
     "heads.svg",
     "heads.png",
+    "curves.svg",
+    "curves.png",
     "study.json",
     "study.svg",
     "study.png",
@@ -148,6 +150,16 @@ impl RunDir {
     fn names(&self, name: &str) -> [PathBuf; 3] {
         [self.path(name), self.path(&format!("{name}.new")), self.path(&format!("{name}.old"))]
     }
+}
+
+/// Reads a file of JSON that a run has written.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Damaged`].
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::Damaged { problem: format!("cannot be read: {e}"), path: path.to_owned() })
 }
 
 /// Writes a file of a folder that is not yet in its place.

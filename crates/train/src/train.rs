@@ -153,7 +153,8 @@ pub fn train(config: &Config, start: Start, observer: &mut dyn Observer) -> Resu
     let dir = RunDir::new(&config.out);
     // What cannot be read is said before anything is written.
     let texts = Texts::open(&config.data)?;
-    let (state, lock) = open(&config, &dir, start)?;
+    let (resumes, lock) = open(&config, &dir, start)?;
+    let state = if resumes { checkpoint::read_state(&dir.path("last"))? } else { State::default() };
     let mut run = Run::prepare(config, dir, state, texts, observer)?;
     let stopped = run.go(observer)?;
     let summary = run.finish(stopped);
@@ -467,7 +468,7 @@ impl Run {
 }
 
 /// Appends a value to a log.
-fn log(log: &mut Log, line: &impl Serialize) -> Result<()> {
+pub(crate) fn log(log: &mut Log, line: &impl Serialize) -> Result<()> {
     let failed = |e| Error::io("write", log.path())(std::io::Error::other(e));
     let line = serde_json::to_string(line).map_err(failed)?;
     log.line(&line)

@@ -1599,6 +1599,8 @@ export interface components {
             /** @description Which rows are read. */
             rows?: components["schemas"]["LensRows"];
             norm?: null | components["schemas"]["LensNorm"];
+            /** @description A tuned lens through whose translators layers are read, by the name it is open under. */
+            tuned?: string | null;
             /**
              * Format: double
              * @description The probability that the answer is asked to reach, above 0 and at most 1; 0.5 where left out.

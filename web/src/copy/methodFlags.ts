@@ -36,12 +36,13 @@ export function methodFlags({ method }: Experiment, prompt: Prompt): [string, Fl
   return null;
 }
 
-function lensFlags({ cut = [], rows = "layers", norm, threshold }: LogitLens, prompt: Prompt): Flag[] | null {
+function lensFlags({ cut = [], rows = "layers", norm, tuned, threshold }: LogitLens, prompt: Prompt): Flag[] | null {
   if (cut.length > 0) return null;
   return [
     ...(prompt.corrupt == null ? [] : [["--corrupt", written(prompt.corrupt)] as Flag]),
     ...(rows === "layers" ? [] : [["--rows", rows] as Flag]),
     ...(norm == null ? [] : [["--norm", norm.replaceAll("_", "-")] as Flag]),
+    ...(tuned == null ? [] : [["--tuned", tuned] as Flag]),
     ...(threshold == null ? [] : [["--threshold", String(threshold)] as Flag]),
   ];
 }

@@ -126,7 +126,7 @@ function generateCode({ max_new_tokens, temperature = 0, cut = [], with: replace
   ]);
 }
 
-function lensCode({ cut = [], with: replacement = "zero", rows = "layers", norm, threshold }: LogitLens, uses: Uses): string {
+function lensCode({ cut = [], with: replacement = "zero", rows = "layers", norm, tuned, threshold }: LogitLens, uses: Uses): string {
   uses.add("microtome::method::logit_lens", "LogitLens", "Rows");
   if (norm != null) uses.add("microtome::method::logit_lens", "Norm");
   return struct("LogitLens", [
@@ -134,6 +134,7 @@ function lensCode({ cut = [], with: replacement = "zero", rows = "layers", norm,
     ["with", replacementCode(replacement, uses)],
     ["rows", `Rows::${capital(rows)}`],
     ["norm", norm == null ? "None" : `Some(Norm::${norm.split("_").map((word) => capital(word)).join("")})`],
+    ["tuned", tuned == null ? "None" : `Some(${literal(tuned)}.into())`],
     ["threshold", threshold == null ? "None" : `Some(${float(threshold)})`],
   ]);
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::experiment::Case;
 use crate::metric::{MetricId, Row, log_sum_exp, most_probable};
 use crate::text_model::{TextModel, Tokens};
+use crate::tuned_lens::TunedLens;
 
 /// How a row becomes what the unembedding multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -123,6 +124,8 @@ pub(crate) struct Reader<'a> {
     pub model: &'a TextModel,
     pub metrics: &'a [MetricId],
     pub norm: LensNorm,
+    /// What rows go through before.
+    pub tuned: Option<&'a TunedLens>,
     pub case: &'a Case,
     pub tokens: &'a Tokens,
     /// The positions that the run kept and that are read, in order.
@@ -146,7 +149,13 @@ impl Reader<'_> {
         let zeros = || Tensor::zeros((n, config.d_model), self.run_dtype()?, self.model.model().device());
         let stream = |row: &LensRow| -> Result<Tensor> {
             match row.hook {
-                Some(hook) => Ok(self.run.cache.get(hook)?.clone()),
+                Some(hook) => {
+                    let rows = self.run.cache.get(hook)?;
+                    match self.tuned {
+                        Some(lens) => lens.translated(row.layers as usize, rows),
+                        None => Ok(rows.clone()),
+                    }
+                }
                 None => Ok(zeros()?),
             }
         };

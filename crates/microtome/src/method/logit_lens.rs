@@ -48,6 +48,9 @@ pub struct LogitLens {
     /// only so sum to the logits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm: Option<LensNorm>,
+    /// A tuned lens through whose translators layers are read, by the name it is open under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<String>,
     /// The probability that the answer is asked to reach, above 0 and at most 1; 0.5 where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
@@ -139,6 +142,10 @@ impl LogitLens {
         }
         if !(self.threshold() > 0.0 && self.threshold() <= 1.0) {
             return Err(Error::NotAProbability { what: "the threshold", value: self.threshold() });
+        }
+        if self.tuned.is_some() && (self.rows != LensRows::Layers || self.norm() != LensNorm::Final) {
+            let what = "other rows than layers, or another norm than final: translators are learnt for the stream between layers";
+            return Err(Error::Unused { method: "a tuned lens", what });
         }
         let several = experiment.prompts.len() > 1;
         let pairs = experiment.prompts.iter().any(|prompt| prompt.corrupt.is_some());
@@ -265,8 +272,10 @@ impl Lens<'_> {
     ) -> Result<Reading> {
         let run = self.forward(case, tokens, positions)?;
         let output = with_rows(run.logits()?, <[f32]>::to_vec)?;
+        let tuned = self.asked.tuned.as_ref().map(|name| self.model.tuned_lens(name)).transpose()?;
         let reader = Reader {
             model: self.model,
+            tuned,
             metrics: self.metrics,
             norm: self.asked.norm(),
             case,
@@ -325,6 +334,10 @@ impl Lens<'_> {
             LensRows::Sublayers => "the residual stream before each attention layer and each MLP",
             LensRows::Contributions => "what is added to the residual stream, part by part,",
         };
+        let tuned = match &self.asked.tuned {
+            Some(name) => format!("through the translators of the tuned lens {name}, then "),
+            None => String::new(),
+        };
         let how = match self.asked.norm() {
             LensNorm::Final => "through the final LayerNorm and the unembedding",
             LensNorm::None => "through the unembedding, without the final LayerNorm",
@@ -344,7 +357,7 @@ impl Lens<'_> {
                 format!("; cut at all positions: {}; {with}", names.join(", "))
             }
         };
-        let mut notes = vec![format!("{what} {how}{cut}")];
+        let mut notes = vec![format!("{what} {tuned}{how}{cut}")];
         notes.extend(more);
         match self.asked.rows {
             LensRows::Contributions => {

@@ -273,7 +273,7 @@ fn trained_on(keys: &Keys, hook: Hook, d_sae: usize) -> Result<TrainedOn, SaeErr
 }
 
 /// One name for a model that is known by several, `None` for a path or a model whose other names are not known.
-fn known_name(name: &str) -> Option<&'static str> {
+pub(crate) fn known_name(name: &str) -> Option<&'static str> {
     match name.trim_start_matches("openai-community/").trim_start_matches("distilbert/") {
         "gpt2" | "gpt2-small" => Some("gpt2"),
         "gpt2-medium" => Some("gpt2-medium"),

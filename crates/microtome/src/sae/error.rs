@@ -56,6 +56,14 @@ pub enum SaeError {
         /// How many there are.
         d_sae: usize,
     },
+    /// A file or folder that cannot be written.
+    #[error("cannot write `{path}`: {reason}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A configuration that lacks something, or says something impossible.
     #[error("`{path}`: `{key}` is {found}; expected {expected}")]
     Config {

@@ -29,6 +29,7 @@ mod load;
 mod quality;
 mod releases;
 mod report;
+mod save;
 
 use microtome_model::{Change, DType, Edit, Hook, Site, Tensor, Value, on_cpu};
 
@@ -41,6 +42,7 @@ pub(crate) use active::{rows, strongest};
 pub use change::FeatureChange;
 pub(crate) use change::{Cell, edits_of};
 pub use choice::SaeChoice;
+pub(crate) use config::known_name;
 pub use config::{Architecture, Normalization, SaeConfig, TrainedOn};
 pub use error::SaeError;
 pub(crate) use quality::Kept;

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! L0                 mean over positions of how many features are active
+//! L1                 mean over positions of the sum of their activations
+//! squared error      mean over positions of |x - reconstruction|^2
 //! explained variance 1 - sum |x - reconstruction|^2 / sum |x - mean of x|^2      over positions and dimensions
 //! loss recovered     (loss with x = 0, or its mean - loss spliced in) / (the same - loss of the model as it is)
 //! ```
@@ -13,6 +15,7 @@
 //! Steps: read and encode the activations of every prompt, and take their mean ([`Kept`]); then run every prompt as it is,
 //! and as lanes with the reconstruction, with 0 and with the mean. Of the first pass sums stay.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use microtome_model::{Change, Device, Edit, Positions, RunOptions, Tensor, Value, on_cpu};
@@ -64,6 +67,12 @@ pub struct Quality {
     pub n_positions: usize,
     /// Active features per position.
     pub l0: f64,
+    /// Sum of the features' activations, mean over positions.
+    pub l1: f64,
+    /// Features active at none of the positions.
+    pub never_active: usize,
+    /// `|x - reconstruction|^2`, summed over dimensions, mean over positions.
+    pub mse: f64,
     /// Explained variance; `None` where the activation does not vary.
     pub explained_variance: Option<f64>,
     /// What it costs.
@@ -116,9 +125,9 @@ impl Sae {
         if swept.runs < swept.runs_wanted {
             return Err(Error::StoppedEarly);
         }
-        let Kept { n_positions, l0, explained_variance, .. } = kept;
+        let Kept { n_positions, l0, l1, never_active, mse, explained_variance, .. } = kept;
         let losses = Kept::losses(&swept, prompts.iter().map(Vec::len)).ok_or(Error::StoppedEarly)?;
-        Ok(Quality { n_positions, l0, explained_variance, losses })
+        Ok(Quality { n_positions, l0, l1, never_active, mse, explained_variance, losses })
     }
 
     /// The activation at the autoencoder's hook.
@@ -148,6 +157,9 @@ pub(crate) struct Kept<'a> {
     mean: Vec<f64>,
     pub n_positions: usize,
     pub l0: f64,
+    pub l1: f64,
+    pub never_active: usize,
+    pub mse: f64,
     pub explained_variance: Option<f64>,
 }
 
@@ -174,7 +186,8 @@ impl<'a> Kept<'a> {
         if prompts.is_empty() {
             return Err(Error::Missing { what: "a prompt", hint: "give one or more" });
         }
-        let (mut n_positions, mut active, mut unexplained) = (0, 0, 0.0);
+        let (mut n_positions, mut active, mut sum, mut unexplained) = (0, 0, 0.0, 0.0);
+        let mut seen = HashSet::new();
         // Sums of squares about the mean, as Welford has them.
         let (mut mean, mut squares) = (vec![0.0; sae.config().d_in], 0.0);
         for (i, (tokens, at)) in prompts.iter().zip(&at).enumerate() {
@@ -187,6 +200,8 @@ impl<'a> Kept<'a> {
             for pos in at.resolve(tokens.len())? {
                 n_positions += 1;
                 active += features.active[pos].len();
+                sum += features.active[pos].iter().map(|active| active.activation).sum::<f64>();
+                seen.extend(features.active[pos].iter().map(|active| active.feature));
                 for ((&x, &y), mean) in x[pos].iter().zip(&reconstructed[pos]).zip(&mut mean) {
                     unexplained += (x - y).powi(2);
                     let before = x - *mean;
@@ -197,8 +212,9 @@ impl<'a> Kept<'a> {
             each(i, &features);
         }
         let explained_variance = (n_positions > 1 && squares > 0.0).then(|| 1.0 - unexplained / squares);
-        let l0 = active as f64 / n_positions as f64;
-        Ok(Kept { sae, at, mean, n_positions, l0, explained_variance })
+        let [l0, l1, mse] = [active as f64, sum, unexplained].map(|sum| sum / n_positions as f64);
+        let never_active = sae.config().d_sae - seen.len();
+        Ok(Kept { sae, at, mean, n_positions, l0, l1, never_active, mse, explained_variance })
     }
 
     /// The edits of a prompt's three runs.

@@ -24,3 +24,4 @@ mod sae;
 mod shakespeare;
 mod steering;
 mod tasks;
+mod tuned_lens;

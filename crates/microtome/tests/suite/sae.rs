@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use microtome::model::{Change, Edit, Hook, Positions, Processing, RunOptions, Tensor, load_safetensors};
+use microtome::model::{
+    Change, DType, Edit, Hook, Positions, Processing, RunOptions, Tensor, load_safetensors,
+};
 use microtome::sae::{Architecture, ErrorTerm, Sae, SaeConfig};
 
 use crate::golden_data::{Golden, assert_close, values};
@@ -58,6 +60,85 @@ fn golden_sparse_autoencoders_of_every_architecture() {
         let kept = values(&splice(ErrorTerm::Keep));
         assert_close(name, &kept, &golden.values("clean/logits"), TOLERANCE);
     }
+}
+
+#[test]
+fn what_is_saved_is_read_back_the_same_of_every_architecture() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    for name in GOLDEN {
+        let folder = golden.dir.join("sae").join(name);
+        let sae = Sae::load(&folder).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("a new/folder");
+        sae.save(&copy, DType::F32).unwrap();
+        let again = Sae::load(&copy).unwrap();
+        assert_eq!(again.config(), sae.config(), "{name}");
+        let tensors = |folder: &Path| load_safetensors(&folder.join("sae_weights.safetensors")).unwrap();
+        let (before, after) = (tensors(&folder), tensors(&copy));
+        assert_eq!(before.len(), after.len(), "{name}");
+        for (tensor, values_before) in &before {
+            assert_eq!(values(&after[tensor]), values(values_before), "{name} {tensor}");
+        }
+        // Every key of the settings is as SAELens wrote it.
+        let json = |folder: &Path| -> serde_json::Value {
+            serde_json::from_str(&std::fs::read_to_string(folder.join("cfg.json")).unwrap()).unwrap()
+        };
+        let (before, mut after) = (json(&folder), json(&copy));
+        for (key, value) in before.as_object().unwrap() {
+            let found = after.as_object_mut().unwrap().remove(key);
+            match key.as_str() {
+                "metadata" => {
+                    let found = found.unwrap();
+                    assert_eq!(found["hook_name"], value["hook_name"]);
+                    assert_eq!(found["model_name"], value["model_name"]);
+                }
+                _ => assert_eq!(found.as_ref(), Some(value), "{name} {key}"),
+            }
+        }
+        assert_eq!(after, serde_json::json!({}), "{name}");
+
+        // Half precision rounds each number to eleven bits.
+        sae.save(&copy, DType::F16).unwrap();
+        let x = activation(&golden, sae.hook());
+        let features = |sae: &Sae| values(sae.encode(&x).unwrap().features());
+        let (exact, rounded) = (features(&sae), features(&Sae::load(&copy).unwrap()));
+        let far = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(far > 0.0 && exact != rounded, "{name}");
+        assert_eq!(json(&copy)["dtype"], "float16");
+        let left: Vec<_> = std::fs::read_dir(&copy).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+}
+
+#[test]
+fn settings_of_every_kind_are_read_back_the_same() {
+    for extra in [
+        r#""architecture": "topk", "k": 7, "rescale_acts_by_decoder_norm": true"#,
+        r#""architecture": "gated", "normalize_activations": "constant_norm_rescale""#,
+        r#""architecture": "jumprelu", "normalize_activations": "expected_average_only_in""#,
+        r#""apply_b_dec_to_input": false, "normalize_activations": "layer_norm""#,
+        r#""prepend_bos": false, "context_size": 128, "neuronpedia_id": "gpt2-small/1-res-jb""#,
+        r#""model_from_pretrained_kwargs": {"center_writing_weights": true, "fold_value_biases": true}"#,
+        r#""model_name": "gpt2-small""#,
+    ] {
+        let json = format!(r#"{{"hook_name": "blocks.1.hook_resid_pre", "d_in": 32, "d_sae": 96, {extra}}}"#);
+        let read = config(&json).unwrap();
+        assert_eq!(config(&read.to_json("float32").to_string()).unwrap(), read, "{extra}");
+    }
+}
+
+#[test]
+fn an_autoencoder_that_cannot_be_written_says_so_and_leaves_nothing() {
+    let Some(golden) = Golden::open(Processing::Raw) else { return };
+    let sae = Sae::load(&golden.dir.join("sae/standard")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let message = sae.save(&dir.path().join("file"), DType::F32).unwrap_err().to_string();
+    assert!(message.contains("cannot write") && message.contains("file"), "{message}");
+    let folder = dir.path().join("folder");
+    let message = sae.save(&folder, DType::U8).unwrap_err().to_string();
+    assert!(message.contains("expected F32, F16, BF16 or F64"), "{message}");
+    assert!(!folder.exists());
 }
 
 fn config(json: &str) -> Result<SaeConfig, String> {
@@ -166,6 +247,13 @@ fn quality_is_what_its_definitions_say_of_saelens_numbers() {
         let found = sae.quality(&golden.model, &[tokens.clone(), tokens.clone()], &Positions::All).unwrap();
         assert_eq!(found.n_positions, 2 * tokens.len());
         assert_close(name, &[found.l0], &[active as f64 / tokens.len() as f64], 1e-12);
+        let features = of("feature_acts");
+        let l1 = features.iter().sum::<f64>() / tokens.len() as f64;
+        let mse = unexplained / tokens.len() as f64;
+        assert_close(name, &[found.l1 / l1, found.mse / mse], &[1.0, 1.0], TOLERANCE);
+        let d_sae = features.len() / tokens.len();
+        let never = (0..d_sae).filter(|i| features.iter().skip(*i).step_by(d_sae).all(|&f| f == 0.0)).count();
+        assert_eq!(found.never_active, never);
         let explained = 1.0 - unexplained / variation;
         assert_close(name, &[found.explained_variance.unwrap()], &[explained], TOLERANCE);
 

@@ -13,6 +13,7 @@
 mod floats;
 mod safetensors;
 mod torch_zip;
+mod write_torch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::pickle::Pickle;
+pub use write_torch::to_torch;
 
 /// The tensors of a weight file, or of several that an index joins.
 #[derive(Debug)]
