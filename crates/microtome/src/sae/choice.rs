@@ -3,6 +3,7 @@
 //! One name, everywhere:
 //!
 //! ```text
+//! demo                   the one inside the program, of the demo model
 //! folder                 a folder with cfg.json and sae_weights.safetensors
 //! release/id             gpt2-small-res-jb/blocks.8.hook_resid_pre, as SAELens names it
 //! org/repo/folder        of a Hugging Face repository; org/repo for files that lie in no folder
@@ -13,6 +14,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use microtome_model::demo::NAME as DEMO;
 use microtome_model::{DownloadProgress, Hub, HubSettings};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,8 @@ impl From<&str> for SaeChoice {
 /// Where the files of an autoencoder are.
 #[derive(Debug, Clone, PartialEq)]
 enum Place {
+    /// In this program.
+    Inside,
     /// On this machine.
     Folder(PathBuf),
     /// On the hub; the folder is empty where they lie in none.
@@ -59,6 +63,9 @@ impl SaeChoice {
         let path = Path::new(name);
         if path.is_dir() || path.is_absolute() || name.starts_with('.') || name.starts_with('~') {
             return Ok(Place::Folder(path.to_owned()));
+        }
+        if name == DEMO {
+            return Ok(Place::Inside);
         }
         let Some((first, rest)) = name.split_once('/') else {
             return unknown("there is no such folder, and the name of one on the hub has a slash".to_owned());
@@ -96,6 +103,7 @@ impl Sae {
     /// [`Sae::load`] refuses.
     pub fn open(choice: &SaeChoice, hub: &HubSettings, progress: &mut dyn DownloadProgress) -> Result<Sae> {
         let sae = match choice.place()? {
+            Place::Inside => Sae::demo()?,
             Place::Folder(folder) => Sae::load(&folder)?,
             Place::Hub { repo, folder, entry } => {
                 let inside = |file: &str| match &folder[..] {
@@ -129,7 +137,7 @@ mod tests {
     fn hub(name: &str) -> (String, String, Option<String>) {
         match SaeChoice::from(name).place().unwrap() {
             Place::Hub { repo, folder, entry } => (repo, folder, entry.and_then(|entry| entry.neuronpedia)),
-            Place::Folder(folder) => panic!("{name}: {}", folder.display()),
+            other => panic!("{name}: {other:?}"),
         }
     }
 

@@ -24,6 +24,7 @@ mod active;
 mod change;
 mod choice;
 mod config;
+mod demo;
 mod error;
 mod load;
 mod quality;
