@@ -1,5 +1,6 @@
 // Attribution: every number on the page is the API's, shares add up, and estimates stand beside what they estimate.
 
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { exact, signed } from "../src/components/number";
 import { partGrid, sumOf } from "../src/views/attribution/parts";
@@ -140,6 +141,16 @@ test("steps, corrections and what is measured are part of the question and of th
   await page.reload();
   await settled(page);
   expect(await page.getByRole("checkbox", { name: "GradDrop" }).isChecked()).toBe(true);
+});
+
+test.each(["SVG", "PNG"])("the agreement is saved as %s", async (kind) => {
+  const page = await open(place("attribution", { ...NAMES, attribution: "estimate" }));
+  await settled(page);
+  await page.getByRole("button", { name: "Export" }).click();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByText(`Agreement (${kind})`, { exact: true }).click()]);
+  const bytes = readFileSync(await download.path());
+  if (kind === "PNG") expect(bytes.subarray(1, 4).toString()).toBe("PNG");
+  else expect(bytes.toString()).toContain("Pearson correlation");
 });
 
 test("without an answer, or without a pair, it says what is missing", async () => {

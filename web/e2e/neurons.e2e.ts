@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { exact, plain, signed } from "../src/components/number";
 import { shownMetric } from "../src/views/metricText";
-import { ask, on, table } from "./api";
+import { ask, get, on, table } from "./api";
 import { open, place, state, useBrowser } from "./browser";
 import { NAMES } from "./prompts";
 import { settled } from "./settled";
@@ -42,12 +42,12 @@ test("layer, ranking and position choose which neurons are listed, and stand in 
 });
 
 test("a neuron's activations, tokens and ablations are the API's", async () => {
-  const record = await ask(on({ prompts: [ASKED], method: { neuron: { neuron: "L2N17", tokens: 8 } }, metrics: ["logit_diff", "prob", "kl"] }));
+  const record = await ask(on({ prompts: [ASKED], method: { neuron: { neuron: "L1N286", tokens: 8 } }, metrics: ["logit_diff", "prob", "kl"] }));
   const found = record.results.neuron;
   if (!found) throw new Error("the record says nothing of the neuron");
-  const page = await open(place("neurons", { ...NAMES, neuron: "L2N17" }));
+  const page = await open(place("neurons", { ...NAMES, neuron: "L1N286" }));
   await settled(page);
-  const chips = page.getByRole("group", { name: "Activation of L2N17" }).getByRole("button");
+  const chips = page.getByRole("group", { name: "Activation of L1N286" }).getByRole("button");
   const said = await chips.evaluateAll((all) => all.map((chip) => (chip.getAttribute("aria-label") ?? "").split(": ").at(-1)));
   expect(said).toEqual(found.activations[0]?.map(plus));
   const rows = page.getByRole("table", { name: "Tokens of the neuron" }).locator("tbody tr");
@@ -59,6 +59,27 @@ test("a neuron's activations, tokens and ablations are the API's", async () => {
   expect(without).toEqual([...clean.map(({ metric, value }) => shownMetric(metric, value)), ...edited(0), ...edited(1)]);
   const facts = page.getByLabel("Weights").locator("dd");
   expect(await facts.allTextContents()).toEqual([found.mean, found.input_norm, found.output_norm, found.cosine ?? Number.NaN].map(plain));
+});
+
+test("its most activating passages are those of a scan, of the examples and of a text of one's own", async () => {
+  const { examples } = await get<{ examples: { prompt: string; target: string; corrupt: string | null }[] }>("/api/examples");
+  const joined = [...new Set(examples.flatMap(({ prompt, target, corrupt }) => [prompt + target, ...(corrupt ? [corrupt] : [])]))].join("<|endoftext|>");
+  const scan = (text: string) => ask(on({ prompts: [], method: { text_scan: { text, neurons: ["L1N286"], top: 8, context: 8 } } }));
+  const page = await open(place("neurons", { ...NAMES, neuron: "L1N286" }));
+  const panel = page.getByRole("region", { name: "Most activating passages" });
+  const shown = () => panel.getByRole("list", { name: "Passages" }).locator("li > .soft").allTextContents();
+  const wanted = (await scan(joined)).results.text_scan?.features[0];
+  await expect.poll(shown).toEqual(wanted?.passages.map(({ activation }) => plain(activation)));
+  const own = "The cat sat on the mat. John gave a drink to Mary, and Mary went to the store.";
+  await panel.getByRole("radio", { name: "Your own" }).click();
+  await panel.getByLabel("Text to scan").fill(own);
+  await panel.getByRole("button", { name: "Scan" }).click();
+  const found = (await scan(own)).results.text_scan?.features[0];
+  await expect.poll(shown).toEqual(found?.passages.map(({ activation }) => plain(activation)));
+  const tokens = await panel.getByRole("list", { name: "Passages" }).locator("li").first().locator(".tokenheat > *").allTextContents();
+  expect(tokens.map((token) => token.replaceAll("·", " "))).toEqual(found?.passages[0]?.tokens);
+  const facts = await panel.getByLabel("Over the text").locator("dd").allTextContents();
+  expect(facts[1]).toBe(plain(found?.max ?? Number.NaN));
 });
 
 test("a neuron that does not exist is told about as the server does", async () => {

@@ -124,7 +124,7 @@ impl ScanOptions {
         };
         let mut watch = ScanWatch {
             cancel: progress::stop_on_ctrl_c(),
-            progress: &mut |done, total| bar.show(done, total),
+            progress: &mut |scan| bar.show(scan.place.byte, scan.text_bytes),
             save: Some(&mut save),
             limit: self.limit,
         };

@@ -455,8 +455,8 @@ pub enum Error {
 
 impl Error {
     /// A text that cannot be read.
-    pub(crate) fn scan_text(path: &std::path::Path, reason: &std::io::Error) -> Error {
-        Error::ScanText { path: path.display().to_string(), reason: reason.to_string() }
+    pub(crate) fn scan_text(path: String, reason: &std::io::Error) -> Error {
+        Error::ScanText { path, reason: reason.to_string() }
     }
 
     /// Refuses the first thing said that a method has no use for.

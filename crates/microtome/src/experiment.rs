@@ -42,6 +42,7 @@ use crate::method::{
     promoted_tokens::PromotedTokens,
     steering::Steering,
     strongest_neurons::StrongestNeurons,
+    text_scan::TextScan,
 };
 use crate::metric::{MetricId, Needs};
 use crate::record::{Record, Results, Table};
@@ -132,6 +133,8 @@ pub enum Method {
     Neuron(NeuronProfile),
     /// The neurons most active at a position, or that write most towards the answer.
     StrongestNeurons(StrongestNeurons),
+    /// Where in a text neurons are most active, and how often.
+    TextScan(TextScan),
     /// Which tokens components promote at a position.
     PromotedTokens(PromotedTokens),
     /// A direction is added to the residual stream while prompts are read and text is written.
@@ -183,6 +186,7 @@ impl Method {
             Method::Generate(_) => "generate",
             Method::Neuron(_) => "neuron",
             Method::StrongestNeurons(_) => "strongest_neurons",
+            Method::TextScan(_) => "text_scan",
             Method::PromotedTokens(_) => "promoted_tokens",
             Method::Steering(_) => "steering",
             Method::LogitLens(_) => "logit_lens",
@@ -341,6 +345,7 @@ impl Experiment {
             Method::HeadScores(_)
                 | Method::HeadCircuit(_)
                 | Method::Composition(_)
+                | Method::TextScan(_)
                 | Method::InductionCircuit(_)
                 | Method::FactualRecall(_)
                 | Method::FeatureProfile(_)
@@ -372,6 +377,7 @@ impl Experiment {
             Method::Generate(generate) => generate.run(self, model, watch),
             Method::Neuron(profile) => profile.run(self, model, watch),
             Method::StrongestNeurons(strongest) => strongest.run(self, model, watch),
+            Method::TextScan(scan) => scan.run(self, model, watch),
             Method::PromotedTokens(asked) => asked.run(self, model, watch),
             Method::Steering(steering) => steering.run(self, model, watch),
             Method::LogitLens(lens) => lens.run(self, model, watch),
@@ -461,6 +467,7 @@ impl Experiment {
             Method::LogitLens(lens) => return lens.metrics(self),
             Method::Neuron(_) => NeuronProfile::metrics(self.prompts.len(), measured()?),
             Method::StrongestNeurons(strongest) => strongest.metrics(self),
+            Method::TextScan(_) => TextScan::METRICS.to_vec(),
             Method::Features(features) => features.metrics(self)?,
             Method::FeatureAttribution(attribution) => attribution.metrics(self)?,
             _ => measured()?,

@@ -22,6 +22,7 @@ use crate::method::pairs::Backup;
 use crate::method::promoted_tokens::Promotion;
 use crate::method::remeasure::Remeasured;
 use crate::method::steering::SteeredText;
+use crate::method::text_scan::TextScanReport;
 use crate::stats::{Spread, mean};
 use crate::text_model::{About, TextModel, Tokens};
 
@@ -96,6 +97,9 @@ pub struct Results {
     /// What a neuron does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neuron: Option<NeuronReport>,
+    /// Neurons over a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_scan: Option<TextScanReport>,
     /// Components that stand in for others, the one that helps most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<Backup>,

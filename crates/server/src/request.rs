@@ -21,7 +21,7 @@ use microtome::method::patch::By;
 use microtome::method::steering::SteeringDirection;
 use microtome::metric::METRICS;
 use microtome::model::{Config, Positions, Units};
-use microtome::{Experiment, Method, Text};
+use microtome::{Component, Experiment, Method, Text};
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
@@ -97,6 +97,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 
 /// Longest text of a prompt, bytes. No model served reads as much.
 const LONGEST_TEXT: usize = 64 << 10;
+/// Longest text that is scanned, bytes.
+const LONGEST_SCAN: usize = 512 << 10;
+/// Most neurons scanned for at once.
+const MOST_SCANNED: usize = 16_384;
 /// Most prompts, reference prompts among them.
 const MOST_PROMPTS: usize = 512;
 /// Most heads, layers, edits or answers of one experiment.
@@ -164,6 +168,18 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
         Method::StrongestNeurons(strongest) => {
             at_most("layers of neurons", strongest.layers.len(), config.n_layers)?;
             at_most("neurons", strongest.top.unwrap_or(0), MOST_PARTS)?;
+            vec![]
+        }
+        Method::TextScan(scan) => {
+            let neurons = scan.neurons.iter().map(|part| match part {
+                Component::Mlp { .. } => config.d_mlp(),
+                _ => 1,
+            });
+            let neurons: usize = neurons.sum();
+            at_most("bytes of a text", scan.text.len(), LONGEST_SCAN)?;
+            at_most("neurons", neurons, MOST_SCANNED)?;
+            let passages = neurons.saturating_mul(scan.top()).saturating_mul(scan.passage());
+            at_most("tokens of passages", passages, MOST_RUNS)?;
             vec![]
         }
         Method::LogitLens(lens) => {

@@ -171,6 +171,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/experiments/{id}/scatter.png": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same as PNG, two pixels to the point. */
+        get: operations["scatter_png"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/experiments/{id}/scatter.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was measured against what was estimated, drawn as SVG. */
+        get: operations["scatter_svg"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/experiments/{id}/table.csv": {
         parameters: {
             query?: never;
@@ -1194,6 +1228,50 @@ export interface components {
             /** @description Its page; null where it has none. */
             neuronpedia_url?: string | null;
         };
+        /** @description One feature over a text. */
+        FeatureSummary: {
+            /** @description Its name: `L2N17`. */
+            feature: string;
+            /**
+             * Format: int64
+             * @description Tokens at which it was above the threshold.
+             */
+            active: number;
+            /**
+             * Format: double
+             * @description Their share of all tokens.
+             */
+            density: number;
+            /**
+             * Format: double
+             * @description Largest activation.
+             */
+            max: number;
+            /**
+             * Format: double
+             * @description Smallest.
+             */
+            min: number;
+            /**
+             * Format: double
+             * @description Standard deviation.
+             */
+            deviation: number;
+            /**
+             * Format: double
+             * @description Skewness; left out where it is always the same.
+             */
+            skewness?: number | null;
+            /** @description Count, mean and central sums. */
+            moments: components["schemas"]["Moments"];
+            /** @description How many tokens have which activation. */
+            histogram: components["schemas"]["Histogram"];
+            /**
+             * @description Where it was most active, the highest activation first; at most one passage of a window, and none at or below the
+             *     threshold. Of equal ones the earlier.
+             */
+            passages: components["schemas"]["Passage"][];
+        };
         /** @description Features changed, asked as an experiment. */
         FeatureSweep: {
             /** @description The autoencoder. */
@@ -1511,6 +1589,21 @@ export interface components {
             n_ctx: number;
             version: string;
         };
+        /** @description Counts of values in bins of one width, which is a power of 2 and doubles where there would be too many bins. */
+        Histogram: {
+            /**
+             * Format: double
+             * @description Width of a bin.
+             */
+            width: number;
+            /**
+             * Format: int64
+             * @description The first bin: it begins at `first * width`, which belongs to it.
+             */
+            first: number;
+            /** @description Values in each. */
+            counts: number[];
+        };
         /** @description A number for every head or MLP. */
         Importance: {
             /** @description Which number. */
@@ -1661,6 +1754,9 @@ export interface components {
             /** @description The neurons most active at a position, or that write most towards the answer. */
             strongest_neurons: components["schemas"]["StrongestNeurons"];
         } | {
+            /** @description Where in a text neurons are most active, and how often. */
+            text_scan: components["schemas"]["TextScan"];
+        } | {
             /** @description Which tokens components promote at a position. */
             promoted_tokens: components["schemas"]["PromotedTokens"];
         } | {
@@ -1807,6 +1903,29 @@ export interface components {
             config: components["schemas"]["Config"];
             /** @description What stands in front of text. */
             bos: string;
+        };
+        /** @description Count, mean, and sums of powers of the distance from the mean. */
+        Moments: {
+            /**
+             * Format: int64
+             * @description How many values.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Their mean.
+             */
+            mean: number;
+            /**
+             * Format: double
+             * @description Sum of squares of the distance from it.
+             */
+            squares: number;
+            /**
+             * Format: double
+             * @description Sum of cubes.
+             */
+            cubes: number;
         };
         /** @description Several heads set to 0 together. */
         MultiAblateRequest: {
@@ -1974,6 +2093,34 @@ export interface components {
          * @enum {string}
          */
         Parts: "heads" | "mlps";
+        /** @description A place where a feature is active. */
+        Passage: {
+            /**
+             * Format: float
+             * @description Its activation at the token.
+             */
+            activation: number;
+            /** @description The token. */
+            token: components["schemas"]["TokenLabel"];
+            /**
+             * Format: int64
+             * @description The byte of the text at which it begins; left out where the vocabulary does not keep every byte.
+             */
+            offset?: number | null;
+            /**
+             * Format: int64
+             * @description Which window it stands in, counted from 0.
+             */
+            window: number;
+            /** @description Its position there, BOS counted. */
+            position: number;
+            /** @description The tokens around it, of the same window, BOS left out. */
+            tokens: string[];
+            /** @description The activation at each of them. */
+            activations: number[];
+            /** @description Which of them it is. */
+            at: number;
+        };
         /** @description An activation patch. */
         Patch: {
             /** @description Which activation. */
@@ -2267,6 +2414,7 @@ export interface components {
             roles?: null | components["schemas"]["RoleTable"];
             head_circuit?: null | components["schemas"]["HeadReport"];
             neuron?: null | components["schemas"]["NeuronReport"];
+            text_scan?: null | components["schemas"]["TextScanReport"];
             /** @description Components that stand in for others, the one that helps most first. */
             backups?: components["schemas"]["Backup"][];
             /** @description Heads that feed the keys of induction heads, the one that matters most first. */
@@ -2656,6 +2804,39 @@ export interface components {
         };
         /** @description A prompt as a person gives it. */
         Text: string | number[];
+        /** @description Neurons over a text, asked as an experiment. */
+        TextScan: {
+            /** @description The text; documents in it are divided by `<|endoftext|>`. */
+            text: string;
+            /** @description Neurons, and MLPs for all neurons of a layer. */
+            neurons: components["schemas"]["Component"][];
+            /** @description Passages kept of each neuron, one of a window at most; 10 where left out. */
+            top?: number | null;
+            /** @description Tokens given on either side of the most active one; 12 where left out. */
+            context?: number | null;
+            /** @description Tokens that are run together, BOS included; 128, or the context where that is shorter, where left out. */
+            window?: number | null;
+            /**
+             * Format: double
+             * @description A neuron counts as active above this.
+             */
+            threshold?: number;
+        };
+        /** @description What was found over a text. */
+        TextScanReport: {
+            /**
+             * Format: int64
+             * @description Tokens read, BOS left out.
+             */
+            tokens: number;
+            /**
+             * Format: int64
+             * @description Windows read.
+             */
+            windows: number;
+            /** @description What was found of each neuron. */
+            features: components["schemas"]["FeatureSummary"][];
+        };
         /**
          * @description One of the texts of a generation.
          * @enum {string}
@@ -3179,6 +3360,68 @@ export interface operations {
             };
             /** @description Nothing is finished yet */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    scatter_png: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The experiment's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": number[];
+                };
+            };
+            /** @description No such experiment, or nothing was measured beside its estimates */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    scatter_svg: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The experiment's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/svg+xml": string;
+                };
+            };
+            /** @description No such experiment, or nothing was measured beside its estimates */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

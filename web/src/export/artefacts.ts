@@ -32,6 +32,14 @@ export function artefacts(record: ExperimentRecord, table = 0): Artefact[] {
   ];
 }
 
+/** The drawing of estimates against measurements, of a record that has both. */
+export function scatterFiles({ experiment }: ExperimentRecord): Artefact[] {
+  const file = (label: string, ending: string): Artefact => ({
+    label, save: () => saveFromServer(experiment, `scatter.${ending}`, fileName(experiment, `scatter.${ending}`)),
+  });
+  return [file("Agreement (SVG)", "svg"), file("Agreement (PNG)", "png")];
+}
+
 export function saveRecord(record: ExperimentRecord): void {
   const name = fileName(record.experiment, "json");
   saveText(name, `${JSON.stringify(record, null, 2)}\n`, "application/json");

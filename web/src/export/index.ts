@@ -1,4 +1,4 @@
-export { artefacts, saveRecord } from "./artefacts";
+export { artefacts, saveRecord, scatterFiles } from "./artefacts";
 export type { Artefact } from "./artefacts";
 export { escapeHtml, htmlDocument } from "./document";
 export { fileName, saveFile, saveText } from "./download";

@@ -1,8 +1,10 @@
 // Attribution patching: every patch of a layout estimated by derivatives, and the strongest measured beside it.
 
 import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
 import { runExperiment } from "../api";
 import { Button, Empty, Panel, Progress, Result, Working, duration } from "../components";
+import { scatterFiles } from "../export";
 import { PairMissing, PairStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
 import { asked, change, useResource, useShown, useTokens, workspace } from "../state";
@@ -34,7 +36,8 @@ export function EstimatesFace() {
   const found = findTable(tables, metric, quantity.value === "value" || quantity.value === "change" ? ["change"] : ["recovery", "change"]);
   const grid = found && gridOf(found.table);
   const remeasured = of.stale.value ? null : (record?.results.remeasured ?? null);
-  useShown({ experiment: key.value, record: of.stale.value ? null : record, table: found?.index ?? 0 });
+  const files = useMemo(() => (record?.results.remeasured ? scatterFiles(record) : []), [record]);
+  useShown({ experiment: key.value, record: of.stale.value ? null : record, table: found?.index ?? 0, files });
 
   const [a, b] = [clean.data.value?.labels ?? [], corrupt.data.value?.labels ?? []];
   const error = of.error.value;

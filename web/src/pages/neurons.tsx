@@ -7,6 +7,7 @@ import { InputStrip, LayerChoice } from "../inputs";
 import { ComponentLink } from "../shell/ComponentLink";
 import { useRun } from "../shell/useRun";
 import { asked, change, model, useResource, useShown, workspace } from "../state";
+import { Passages } from "../views/neurons/Passages";
 import { Profile } from "../views/neurons/Profile";
 import { StrongestNeurons, firstOf } from "../views/neurons/StrongestNeurons";
 import { neuronProfile, strongestNeurons } from "../views/neurons/questions";
@@ -46,6 +47,7 @@ export function NeuronsPage() {
             {(data, stale) => <Profile record={data} dim={stale} />}
           </Result>
         </Panel>
+        <Passages neuron={name} />
       </div>
     </>
   );

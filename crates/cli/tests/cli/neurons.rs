@@ -58,7 +58,7 @@ fn by_the_library(bench: &Bench, text: &str, neurons: &[&str], settings: &ScanSe
     let named: Vec<Component> = neurons.iter().map(|name| neurons_named(name).unwrap()).collect();
     let neurons = Neurons::new(&named, model.config()).unwrap();
     let never = AtomicBool::new(false);
-    let mut watch = ScanWatch { cancel: &never, progress: &mut |_, _| {}, save: None, limit: None };
+    let mut watch = ScanWatch { cancel: &never, progress: &mut |_| {}, save: None, limit: None };
     let mut found = scan(&model, &bench.path(text), &neurons, settings, None, &mut watch).unwrap();
     // As the command is told, from the folder it runs in.
     found.text = text.to_owned();

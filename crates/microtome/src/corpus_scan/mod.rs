@@ -30,8 +30,8 @@ pub use neurons::{Neurons, neurons_named};
 pub use sae_features::SaeFeatures;
 use summary::Seen;
 pub use summary::{FeatureSummary, Histogram, Moments, Passage};
-pub use windows::Place;
 use windows::TextWindows;
+pub use windows::{Place, ScanText};
 
 /// What is collected over a text: numbers computed from the activations of each token.
 pub trait Features: Sync {
@@ -114,8 +114,8 @@ pub type Save<'a> = &'a mut dyn FnMut(&CorpusScan) -> Result<()>;
 pub struct ScanWatch<'a> {
     /// Set to true by anyone, stops it after the batch under way; what was found is returned.
     pub cancel: &'a AtomicBool,
-    /// Told how many bytes are done, of how many.
-    pub progress: &'a mut dyn FnMut(u64, u64),
+    /// Told what was found so far, before every batch and at the end.
+    pub progress: &'a mut dyn FnMut(&CorpusScan),
     /// Given what was found so far, every few seconds.
     pub save: Option<Save<'a>>,
     /// Stop after the batch in which so many tokens are reached.
@@ -132,14 +132,15 @@ const SAVE_SHARE: u32 = 20;
 /// # Errors
 /// [`Error::NoTokenizer`]; [`Error::ScanText`] where the text cannot be read or is no UTF-8; [`Error::ScanDiffers`] where `begun` is a scan
 /// of something else; [`Error::OutOfRange`] for a setting; [`Error::NotFinite`].
-pub fn scan(
-    model: &TextModel,
-    text: &Path,
+pub fn scan<'t>(
+    model: &'t TextModel,
+    text: impl Into<ScanText<'t>>,
     features: &dyn Features,
     settings: &ScanSettings,
     begun: Option<CorpusScan>,
     watch: &mut ScanWatch,
 ) -> Result<CorpusScan> {
+    let text = text.into();
     settings.check(model)?;
     let fresh = CorpusScan::new(model, text, features, settings)?;
     let mut scan = match begun {
@@ -158,7 +159,7 @@ pub fn scan(
         RunOptions { reads: hooks.clone(), stop_at_layer, logits: Positions::Last, ..Default::default() };
     let mut saved = (Instant::now(), Duration::ZERO);
     while !scan.complete && watch.limit.is_none_or(|limit| scan.tokens < limit) {
-        (watch.progress)(scan.place.byte, scan.text_bytes);
+        (watch.progress)(&scan);
         if watch.cancel.load(Ordering::Relaxed) {
             break;
         }
@@ -203,11 +204,29 @@ pub fn scan(
             saved = (Instant::now(), started.elapsed());
         }
     }
-    (watch.progress)(scan.place.byte, scan.text_bytes);
+    (watch.progress)(&scan);
     if let Some(save) = watch.save.as_mut() {
         save(&scan)?;
     }
     Ok(scan)
+}
+
+/// How many windows a text makes.
+///
+/// # Errors
+/// As [`scan`].
+pub fn count_windows<'t>(
+    model: &'t TextModel,
+    text: impl Into<ScanText<'t>>,
+    settings: &ScanSettings,
+) -> Result<usize> {
+    settings.check(model)?;
+    let mut windows = TextWindows::open(text.into(), model, settings, &Place::beginning())?;
+    let mut count = 0;
+    while windows.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
 }
 
 impl ScanSettings {
@@ -234,7 +253,7 @@ impl CorpusScan {
     /// Nothing read yet.
     fn new(
         model: &TextModel,
-        text: &Path,
+        text: ScanText,
         features: &dyn Features,
         settings: &ScanSettings,
     ) -> Result<CorpusScan> {
@@ -247,16 +266,15 @@ impl CorpusScan {
         }
         features.hooks().iter().try_for_each(|hook| hook.check(model.config()))?;
         if model.tokenizer().is_none() {
-            return Err(Error::NoTokenizer { text: text.display().to_string() });
+            return Err(Error::NoTokenizer { text: text.name() });
         }
-        let about = std::fs::metadata(text).map_err(|e| Error::scan_text(text, &e))?;
         Ok(CorpusScan {
             model: model.about().clone(),
             weights: model.model().processing(),
             precision: model.model().precision(),
             sae: features.sae(),
-            text: text.display().to_string(),
-            text_bytes: about.len(),
+            text: text.name(),
+            text_bytes: text.bytes()?,
             settings: settings.clone(),
             windows: 0,
             tokens: 0,

@@ -13,6 +13,7 @@ use crate::text_model::TextModel;
 
 /// One feature over a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FeatureSummary {
     /// Its name: `L2N17`.
@@ -41,6 +42,7 @@ pub struct FeatureSummary {
 
 /// Count, mean, and sums of powers of the distance from the mean.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Moments {
     /// How many values.
@@ -55,6 +57,7 @@ pub struct Moments {
 
 /// Counts of values in bins of one width, which is a power of 2 and doubles where there would be too many bins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Histogram {
     /// Width of a bin.
@@ -67,6 +70,7 @@ pub struct Histogram {
 
 /// A place where a feature is active.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Passage {
     /// Its activation at the token.

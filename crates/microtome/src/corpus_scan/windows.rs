@@ -1,4 +1,4 @@
-//! A text file as windows of tokens, read piece by piece.
+//! A text as windows of tokens, read piece by piece.
 //!
 //! Documents stand between `<|endoftext|>` marks, as training reads them, and no window crosses one. A document is cut into windows one
 //! after the other, the last as short as it comes. It is tokenized in pieces of some 64 KiB, cut where no token of GPT-2's
@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use microtome_model::tokenizer::END_OF_TEXT;
@@ -17,6 +17,61 @@ use serde::{Deserialize, Serialize};
 use super::{ScanSettings, tokens};
 use crate::error::{Error, Result};
 use crate::text_model::{Bos, TextModel};
+
+/// A text to be scanned.
+#[derive(Debug, Clone, Copy)]
+pub enum ScanText<'a> {
+    /// A file.
+    File(&'a Path),
+    /// The text itself.
+    Given(&'a str),
+}
+
+/// What a text is read from.
+trait Readable: Read + Seek {}
+impl<T: Read + Seek> Readable for T {}
+
+impl ScanText<'_> {
+    /// What it is called in a scan and in errors.
+    pub(super) fn name(self) -> String {
+        match self {
+            ScanText::File(path) => path.display().to_string(),
+            ScanText::Given(_) => "the text given".to_owned(),
+        }
+    }
+
+    /// How many bytes it has.
+    pub(super) fn bytes(self) -> Result<u64> {
+        match self {
+            ScanText::File(path) => {
+                let about = std::fs::metadata(path).map_err(|e| Error::scan_text(self.name(), &e))?;
+                Ok(about.len())
+            }
+            ScanText::Given(text) => Ok(text.len() as u64),
+        }
+    }
+}
+
+impl<'a> ScanText<'a> {
+    fn open(self) -> std::io::Result<Box<dyn Readable + 'a>> {
+        Ok(match self {
+            ScanText::File(path) => Box::new(File::open(path)?),
+            ScanText::Given(text) => Box::new(Cursor::new(text.as_bytes())),
+        })
+    }
+}
+
+impl<'a> From<&'a Path> for ScanText<'a> {
+    fn from(path: &'a Path) -> ScanText<'a> {
+        ScanText::File(path)
+    }
+}
+
+impl<'a> From<&'a PathBuf> for ScanText<'a> {
+    fn from(path: &'a PathBuf) -> ScanText<'a> {
+        ScanText::File(path)
+    }
+}
 
 /// Where a reader is in a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +117,9 @@ const PIECE: PieceSize = PieceSize { least: 1 << 16, most: 1 << 20 };
 /// A text being read.
 pub(super) struct TextWindows<'m> {
     model: &'m TextModel,
-    path: PathBuf,
-    file: File,
+    /// What the text is called.
+    name: String,
+    text: Box<dyn Readable + 'm>,
     size: PieceSize,
     bos: Option<u32>,
     /// Tokens of the text in a window.
@@ -94,36 +150,37 @@ struct Waiting {
 impl<'m> TextWindows<'m> {
     /// Goes on at a place, having checked that the text before it is what it was.
     pub fn open(
-        path: &Path,
+        text: ScanText<'m>,
         model: &'m TextModel,
         settings: &ScanSettings,
         place: &Place,
     ) -> Result<TextWindows<'m>> {
-        TextWindows::with_pieces(path, model, settings, place, PIECE)
+        TextWindows::with_pieces(text, model, settings, place, PIECE)
     }
 
     fn with_pieces(
-        path: &Path,
+        text: ScanText<'m>,
         model: &'m TextModel,
         settings: &ScanSettings,
         place: &Place,
         size: PieceSize,
     ) -> Result<TextWindows<'m>> {
-        let failed = |e: std::io::Error| Error::scan_text(path, &e);
-        let mut file = File::open(path).map_err(failed)?;
+        let name = text.name();
+        let failed = |e: std::io::Error| Error::scan_text(name.clone(), &e);
+        let mut text = text.open().map_err(failed)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader((&file).take(place.byte)).map_err(failed)?;
+        hasher.update_reader((&mut text).take(place.byte)).map_err(failed)?;
         let found = hasher.finalize().to_hex().to_string();
         if found != place.hash {
             let (begun, asked) = (place.hash.clone(), found);
             return Err(Error::ScanDiffers { what: "text read so far, by its fingerprint", begun, asked });
         }
-        file.seek(SeekFrom::Start(place.byte)).map_err(failed)?;
+        text.seek(SeekFrom::Start(place.byte)).map_err(failed)?;
         let bos = model.bos().filter(|_| settings.bos == Bos::Prepend);
         Ok(TextWindows {
             model,
-            path: path.to_owned(),
-            file,
+            name,
+            text,
             size,
             bos,
             len: settings.window - usize::from(bos.is_some()),
@@ -200,7 +257,7 @@ impl<'m> TextWindows<'m> {
             }
         };
         let text = std::str::from_utf8(&buffer[..end]).map_err(|e| Error::ScanText {
-            path: self.path.display().to_string(),
+            path: self.name.clone(),
             reason: format!("byte {} is no UTF-8", self.at + e.valid_up_to() as u64),
         })?;
         let ids = tokens(self.model, text)?;
@@ -221,8 +278,8 @@ impl<'m> TextWindows<'m> {
         let wanted = self.size.most + END_OF_TEXT.len();
         if self.buffer.len() < wanted && !self.at_end {
             let missing = (wanted - self.buffer.len()) as u64;
-            let read = (&self.file).take(missing).read_to_end(&mut self.buffer);
-            let read = read.map_err(|e| Error::scan_text(&self.path, &e))?;
+            let read = (&mut self.text).take(missing).read_to_end(&mut self.buffer);
+            let read = read.map_err(|e| Error::scan_text(self.name.clone(), &e))?;
             self.at_end = (read as u64) < missing;
         }
         Ok(())
@@ -299,8 +356,9 @@ mod tests {
         }
         for least in [1, 7, 20, 1 << 16] {
             let size = PieceSize { least, most: 1 << 20 };
-            let open =
-                |place: &Place| TextWindows::with_pieces(&path, &model, &settings(5), place, size).unwrap();
+            let open = |place: &Place| {
+                TextWindows::with_pieces(ScanText::File(&path), &model, &settings(5), place, size).unwrap()
+            };
             let (windows, places) = all(open(&Place::beginning()));
             let ids: Vec<Vec<u32>> = windows.iter().map(|window| window.ids.clone()).collect();
             assert_eq!(ids, expected, "pieces of {least}");
@@ -324,7 +382,8 @@ mod tests {
         let text = "é".repeat(20);
         let (_dir, path) = text_file(text.as_bytes());
         let size = PieceSize { least: 3, most: 5 };
-        let windows = TextWindows::with_pieces(&path, &model, &settings(16), &Place::beginning(), size);
+        let windows =
+            TextWindows::with_pieces(ScanText::File(&path), &model, &settings(16), &Place::beginning(), size);
         let (windows, _) = all(windows.unwrap());
         let ids: Vec<u32> = windows.iter().flat_map(|window| window.ids[1..].to_vec()).collect();
         assert_eq!(model.text(&ids), text);
@@ -335,7 +394,9 @@ mod tests {
         let model = model();
         let (_dir, path) = text_file(TEXT.as_bytes());
         let size = PieceSize { least: 7, most: 1 << 20 };
-        let open = |place: &Place| TextWindows::with_pieces(&path, &model, &settings(5), place, size);
+        let open = |place: &Place| {
+            TextWindows::with_pieces(ScanText::File(&path), &model, &settings(5), place, size)
+        };
         let (_, places) = all(open(&Place::beginning()).unwrap());
         std::fs::write(&path, TEXT.replacen("It", "Is", 1)).unwrap();
         assert!(open(&places[0]).is_ok(), "nothing was read");
@@ -354,7 +415,8 @@ mod tests {
         let tokenizer = Tokenizer::parse_json(Path::new("tokenizer.json"), json.as_bytes()).unwrap();
         let model = model.with_tokenizer(tokenizer);
         let (_dir, path) = text_file("éa b".as_bytes());
-        let (windows, _) = all(TextWindows::open(&path, &model, &settings(3), &Place::beginning()).unwrap());
+        let (windows, _) =
+            all(TextWindows::open(ScanText::File(&path), &model, &settings(3), &Place::beginning()).unwrap());
         let offsets: Vec<_> = windows.iter().flat_map(|window| window.offsets.clone()).collect();
         assert_eq!(offsets, [Some(0), Some(2), Some(3), Some(4)]);
         assert_eq!(windows[0].ids, [1, 0, 2]);

@@ -38,4 +38,5 @@ pub mod steering;
 pub mod strongest_neurons;
 pub(crate) mod strongest_pairs;
 pub(crate) mod sweep;
+pub mod text_scan;
 pub(crate) mod writing;

@@ -20,7 +20,7 @@ use super::sweep::{self, Captions, Cells, Swept};
 use super::writing::{Draw, Writing};
 use crate::component::Component;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, TextStream, Watch};
+use crate::experiment::{Experiment, Partial, TextStream, Watch};
 use crate::measure::{KeepTop, Meter, Subject};
 use crate::metric::MetricId;
 use crate::record::{Axis, Results};
@@ -296,16 +296,24 @@ impl Steering {
         strength: f64,
         edits: &[Edit],
         draw: Draw,
-        watch: &Watch,
+        watch: &mut Watch,
     ) -> Result<Option<SteeredText>> {
         let max_len = prompt.len().saturating_add(self.max_new_tokens).min(model.config().n_ctx);
         let name = if strength == 0.0 { TextStream::Control } else { TextStream::Ablated };
         let mut writing = Writing::begin(model, name, prompt, edits, draw, max_len)?;
-        for _ in prompt.len()..max_len {
+        // Events know two texts: those of several strengths could not be told apart.
+        let two = self.strengths.iter().filter(|&&strength| strength != 0.0).count() <= 1;
+        let mut tell = |index, token: &GeneratedToken| {
+            if let Some(partial) = watch.partial.as_mut().filter(|_| two) {
+                partial(Partial::Token { stream: name, index, token: token.clone() });
+            }
+        };
+        writing.tokens().iter().enumerate().for_each(|(index, token)| tell(index, token));
+        for index in prompt.len()..max_len {
             if watch.cancel.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            writing.next()?;
+            tell(index, writing.next()?);
         }
         let tokens = writing.into_tokens();
         let new: Vec<u32> = tokens.iter().filter(|token| !token.is_prompt).map(|token| token.id).collect();

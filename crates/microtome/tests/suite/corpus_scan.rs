@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use microtome::corpus_scan::{CorpusScan, Features, Neurons, ScanSettings, ScanWatch, neurons_named, scan};
+use microtome::method::text_scan::TextScan;
 use microtome::model::tokenizer::{END_OF_TEXT, character_tokenizer};
 use microtome::model::{Hook, RunOptions, Site, Tensor, Tokenizer};
-use microtome::{Component, Result, TextModel};
+use microtome::{Component, Experiment, Method, Prompt, Result, Text, TextModel, Watch};
 use tempfile::TempDir;
 
 use crate::laws::toy;
@@ -56,7 +57,7 @@ fn run(
     limit: Option<u64>,
 ) -> Result<CorpusScan> {
     let never = AtomicBool::new(false);
-    let mut watch = ScanWatch { cancel: &never, progress: &mut |_, _| {}, save: None, limit };
+    let mut watch = ScanWatch { cancel: &never, progress: &mut |_| {}, save: None, limit };
     let found = scan(&reader(), &corpus().path, features, settings, begun, &mut watch)?;
     // The file is another each time, with the same text.
     Ok(CorpusScan { text: String::new(), ..found })
@@ -159,7 +160,7 @@ fn a_scan_that_was_stopped_anywhere_and_saved_ends_as_one_that_was_not() {
     let scan_with = |begun, batches: usize| {
         let cancel = AtomicBool::new(false);
         let seen = Cell::new(0);
-        let mut progress = |_, _| {
+        let mut progress = |_: &CorpusScan| {
             cancel.store(seen.get() >= batches, Ordering::Relaxed);
             seen.set(seen.get() + 1);
         };
@@ -284,7 +285,7 @@ fn scans_of_something_else_and_settings_that_do_not_fit_are_refused() {
     says(run(&features, &ScanSettings { batch: 0, ..settings() }, None, None), "1 or more");
     says(run(&neurons(&[]), &settings(), None, None), "a feature");
     let never = AtomicBool::new(false);
-    let mut watch = ScanWatch { cancel: &never, progress: &mut |_, _| {}, save: None, limit: None };
+    let mut watch = ScanWatch { cancel: &never, progress: &mut |_| {}, save: None, limit: None };
     says(scan(&toy(), &corpus().path, &features, &settings(), None, &mut watch), "no tokenizer");
     says(scan(&reader(), Path::new("nowhere.txt"), &features, &settings(), None, &mut watch), "nowhere.txt");
     says(CorpusScan::read(Path::new("nowhere.json")), "nowhere.json");
@@ -325,4 +326,87 @@ fn hooks_above_the_blocks_are_read_at_every_token_too() {
         windows.iter().flat_map(|window| &window.values).map(|row| row[2].into()).collect();
     assert!(close(found.features[0].moments.mean, values.iter().sum::<f64>() / 300.0));
     assert_eq!(found.features[0].moments.count, 300);
+}
+
+/// The same question with the text in it.
+fn asked(neurons: &[&str], text: &str) -> Experiment {
+    let neurons = neurons.iter().map(|name| neurons_named(name).unwrap()).collect();
+    let ScanSettings { window, top, context, .. } = settings();
+    let scan = TextScan {
+        text: text.to_owned(),
+        neurons,
+        top: Some(top),
+        context: Some(context),
+        window: Some(window),
+        threshold: 0.0,
+    };
+    Experiment {
+        model: "toy".to_owned(),
+        weights: toy().model().processing(),
+        precision: toy().model().precision(),
+        bos: microtome::Bos::Prepend,
+        prompts: vec![],
+        method: Method::TextScan(scan),
+        metrics: vec![],
+        read_at: None,
+        seed: 0,
+    }
+}
+
+#[test]
+fn a_text_in_the_question_is_scanned_as_the_file_of_it() {
+    let names = ["L1N3", "L2"];
+    // Batches, and with them the last bits, are those of the usual settings.
+    let batch = ScanSettings::default().batch;
+    let file = run(&neurons(&names), &ScanSettings { batch, ..settings() }, None, None).unwrap();
+    let record = asked(&names, &documents().join(END_OF_TEXT)).run_quietly(&reader()).unwrap();
+    let found = record.results.text_scan.as_ref().unwrap();
+    assert_eq!((found.tokens, found.windows), (file.tokens, file.windows));
+    assert_eq!(found.features, file.features);
+    assert_eq!((record.results.runs, record.results.runs_wanted), (39, 39));
+    let [largest, density] = &record.results.tables[..] else { panic!("two tables") };
+    for (i, summary) in file.features.iter().enumerate() {
+        assert_eq!(largest.axes[0].labels[i], summary.feature);
+        assert_eq!((largest.values[i], density.values[i]), (Some(summary.max), Some(summary.density)));
+    }
+}
+
+#[test]
+fn a_stopped_scan_of_a_text_keeps_its_windows_and_says_how_many_are_missing() {
+    let stop = AtomicBool::new(false);
+    let told = Cell::new(0);
+    let text = documents().join(END_OF_TEXT);
+    let mut watch = Watch {
+        cancel: &stop,
+        progress: &mut |done, wanted| {
+            told.set(told.get() + 1);
+            assert_eq!(wanted, 39);
+            stop.store(done >= 8, Ordering::Relaxed);
+        },
+        partial: None,
+        memory_budget: 1 << 20,
+    };
+    let record = asked(&["L1N3"], &text).run(&reader(), &mut watch).unwrap();
+    assert_eq!((record.results.runs, record.results.runs_wanted), (8, 39));
+    assert!(!record.is_complete() && told.get() > 1);
+}
+
+#[test]
+fn a_scan_of_a_text_refuses_what_it_has_no_use_for() {
+    let says = |experiment: Experiment, words: &str| {
+        let error = experiment.run_quietly(&reader()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    says(asked(&["L1N3"], ""), "a text");
+    says(asked(&["L1N3"], END_OF_TEXT), "a text");
+    says(asked(&[], "abc"), "a feature");
+    says(asked(&["L1N3", "L1N3"], "abc"), "L1N3");
+    let prompt = || Prompt {
+        clean: Text::Text("abc".to_owned()),
+        corrupt: None,
+        answers: vec![],
+        wrong_answers: vec![],
+    };
+    says(Experiment { prompts: vec![prompt()], ..asked(&["L1N3"], "abc") }, "prompts");
+    says(Experiment { read_at: Some(0), ..asked(&["L1N3"], "abc") }, "position");
 }

@@ -225,6 +225,37 @@ pub(crate) async fn plot_png(
     Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
 }
 
+/// What was measured against what was estimated, drawn as SVG.
+#[utoipa::path(
+    get, path = "/api/experiments/{id}/scatter.svg", tag = "Experiments",
+    params(("id" = String, Path, description = "The experiment's id")),
+    responses(
+        (status = 200, content_type = "image/svg+xml", body = String),
+        (status = 404, description = "No such experiment, or nothing was measured beside its estimates", body = ErrorBody),
+    )
+)]
+pub(crate) async fn scatter_svg(State(app): State<App>, Named(id): Named) -> Result<Response, ApiError> {
+    let record = record_of(&app, &id)?;
+    let svg = aside(move || scattered(&record)).await?;
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+}
+
+/// The same as PNG, two pixels to the point.
+#[utoipa::path(
+    get, path = "/api/experiments/{id}/scatter.png", tag = "Experiments",
+    params(("id" = String, Path, description = "The experiment's id")),
+    responses(
+        (status = 200, content_type = "image/png", body = Vec<u8>),
+        (status = 404, description = "No such experiment, or nothing was measured beside its estimates", body = ErrorBody),
+    )
+)]
+pub(crate) async fn scatter_png(State(app): State<App>, Named(id): Named) -> Result<Response, ApiError> {
+    let record = record_of(&app, &id)?;
+    let png =
+        aside(move || Ok(svg_to_png(&scattered(&record)?, 2.0).map_err(microtome::Error::from)?)).await?;
+    Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
+}
+
 /// A table as CSV, one line a cell.
 #[utoipa::path(
     get, path = "/api/experiments/{id}/table.csv", tag = "Experiments",
@@ -265,6 +296,15 @@ fn table(record: &Record, index: usize) -> Result<&Table, ApiError> {
             format!("the record has {} tables, so there is no table {index}", record.results.tables.len());
         ApiError::new(StatusCode::NOT_FOUND, "no_such_table", detail, "tables count from 0")
     })
+}
+
+fn scattered(record: &Record) -> Result<String, ApiError> {
+    let plot = record.scatter().ok_or_else(|| {
+        let hint = "ask attribution patching to `check` some cells";
+        let detail = "no estimate of this record was measured";
+        ApiError::new(StatusCode::NOT_FOUND, "no_such_table", detail.to_owned(), hint)
+    })?;
+    Ok(plot.to_svg())
 }
 
 fn drawn(record: &Record, index: usize) -> Result<String, ApiError> {

@@ -63,6 +63,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(experiments::tables))
         .routes(routes!(experiments::plot_svg))
         .routes(routes!(experiments::plot_png))
+        .routes(routes!(experiments::scatter_svg))
+        .routes(routes!(experiments::scatter_png))
         .routes(routes!(experiments::table_csv))
         .routes(routes!(attention::attention))
         .routes(routes!(attention::attention_html))

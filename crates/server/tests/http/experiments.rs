@@ -76,6 +76,8 @@ fn every_method_gives_over_http_what_the_library_gives() {
         question(json!({"neuron": {"neuron": "L2N17", "tokens": 5, "reference": [OTHER]}})),
         question(json!({"strongest_neurons": {"layers": [2, 3], "by": "direct_attribution", "top": 5}})),
         plain(json!({"strongest_neurons": {"by": "activation"}})),
+        json!({"model": "demo", "prompts": [], "method": {"text_scan": {"text": NAMES, "neurons": ["L2N17", "m0"],
+            "top": 2, "context": 3}}}),
         question(
             json!({"steering": {"along": {"difference": {"towards": [OTHER], "away": [NAMES]}}, "layer": 3,
             "strengths": [-1.0, 0.5, 1.0], "max_new_tokens": 4}}),
