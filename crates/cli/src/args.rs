@@ -109,18 +109,15 @@ pub fn open_sae(choice: &SaeChoice) -> Result<Sae> {
 #[derive(Args, Debug, Clone)]
 pub struct SaeArgs {
     /// The autoencoder: a folder with cfg.json and sae_weights.safetensors, release/id as SAELens has it
-    /// (gpt2-small-res-jb/blocks.8.hook_resid_pre), or org/repo/folder of the Hugging Face hub
-    #[arg(long, env = "MICROTOME_SAE", value_name = "SAE")]
-    pub sae: Option<String>,
+    /// (gpt2-small-res-jb/blocks.8.hook_resid_pre), org/repo/folder of the Hugging Face hub, or the demo model's own
+    #[arg(long, env = "MICROTOME_SAE", value_name = "SAE", default_value = "demo")]
+    pub sae: String,
 }
 
 impl SaeArgs {
     /// The one named.
-    pub fn choice(&self) -> Result<SaeChoice> {
-        match &self.sae {
-            Some(name) => Ok(SaeChoice(name.clone())),
-            None => bail!("no autoencoder; name one with --sae: a folder, release/id or org/repo/folder"),
-        }
+    pub fn choice(&self) -> SaeChoice {
+        SaeChoice(self.sae.clone())
     }
 }
 

@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         features: match &args.feature[..] {
             [] => None,
             changes => Some(FeatureEdits {
-                sae: args.sae.choice()?,
+                sae: args.sae.choice(),
                 edits: changes.iter().map(|change| change.edit(None)).collect(),
                 error: if args.drop_error { ErrorTerm::Drop } else { ErrorTerm::Keep },
             }),

@@ -124,7 +124,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn features(args: &FeaturesArgs) -> Result<ExitCode> {
     let reading = FeatureReading {
-        sae: args.prompts.sae.choice()?,
+        sae: args.prompts.sae.choice(),
         top: Some(args.top),
         at: args.at.as_deref().map(positions).transpose()?,
         watch: args.watch.clone(),

@@ -56,7 +56,7 @@ pub struct AttributeArgs {
 
 pub fn attribute(args: &AttributeArgs) -> Result<ExitCode> {
     let attribution = FeatureAttribution {
-        sae: args.prompts.sae.choice()?,
+        sae: args.prompts.sae.choice(),
         estimate: if args.direct { FeatureEstimate::Direct } else { FeatureEstimate::Gradient },
         change: args.change.change()?,
         by: if args.by_position { FeatureCells::FeaturePosition } else { FeatureCells::Feature },

@@ -195,7 +195,7 @@ impl FromStr for ChangeArg {
 
 pub fn ablate(args: &AblateArgs) -> Result<ExitCode> {
     let sweep = FeatureSweep {
-        sae: args.prompts.sae.choice()?,
+        sae: args.prompts.sae.choice(),
         features: FeatureTargets::Together(args.features.clone()),
         change: FeatureChange::Ablate,
         by: FeatureCells::Feature,
@@ -209,7 +209,7 @@ pub fn ablate(args: &AblateArgs) -> Result<ExitCode> {
 
 pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
     let sweep = FeatureSweep {
-        sae: args.prompts.sae.choice()?,
+        sae: args.prompts.sae.choice(),
         features: match (&args.features[..], args.together) {
             ([], _) => FeatureTargets::Active,
             (list, false) => FeatureTargets::Each(list.to_vec()),
@@ -228,6 +228,6 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
 pub fn edit(args: &EditArgs) -> Result<ExitCode> {
     let at = args.place.at()?;
     let edits = args.feature.iter().map(|change| change.edit(at.clone())).collect();
-    let asked = FeatureEdits { sae: args.prompts.sae.choice()?, edits, error: args.place.error() };
+    let asked = FeatureEdits { sae: args.prompts.sae.choice(), edits, error: args.place.error() };
     answer(&args.prompts.experiment(args.prompt.as_deref(), None, Method::FeatureEdit(asked))?, &args.output)
 }

@@ -63,7 +63,7 @@ pub struct ScanArgs {
 
 pub fn feature(args: &FeatureArgs) -> Result<ExitCode> {
     let profile = FeatureProfile {
-        sae: args.sae.choice()?,
+        sae: args.sae.choice(),
         feature: args.feature,
         tokens: Some(args.tokens),
         nearest: Some(args.nearest),
@@ -101,7 +101,7 @@ fn passages_of(scan: &CorpusScan, record: &Record, feature: usize) -> Result<Str
 
 pub fn scan(args: &ScanArgs) -> Result<ExitCode> {
     let begun = args.how.begun()?;
-    let choice = args.sae.choice()?;
+    let choice = args.sae.choice();
     let model = args.how.load()?.with_sae(open_sae(&choice)?)?;
     let sae: &Sae = model.sae(&choice)?;
     args.how.scan(&args.text, &model, &SaeFeatures::new(sae, &args.features)?, begun)

@@ -39,7 +39,7 @@ pub struct Args {
     )]
     model: Vec<String>,
     /// A sparse autoencoder to open beside the model it was trained on: a folder, release/id or org/repo/folder;
-    /// several times for several, the first is the default
+    /// several times for several, the first is the default. Where left out, the demo model's own, if that is served
     #[arg(long, env = "MICROTOME_SAE", value_name = "SAE", value_delimiter = ',')]
     sae: Vec<String>,
     /// A tuned lens to open beside the models it fits: a folder, by which requests name it; several times for several
@@ -214,6 +214,15 @@ fn models(args: &Args) -> Result<Models> {
     let mut models = args.model.iter().map(|id| load(id, prepared)).collect::<Result<Vec<_>>>()?;
     for name in &args.sae {
         beside(&mut models, Arc::new(open_sae(&SaeChoice(name.clone()))?))?;
+    }
+    if args.sae.is_empty() {
+        // Weights processed otherwise than those it was trained on go without.
+        let own = Arc::new(Sae::demo()?);
+        for model in &mut models {
+            if let Ok(opened) = model.clone().with_sae(own.clone()) {
+                *model = opened;
+            }
+        }
     }
     for folder in &args.tuned_lens {
         let lens = Arc::new(TunedLens::load(Path::new(folder))?);

@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let texts = |texts: &[String]| texts.iter().map(|text| args.ask.text(text)).collect::<Result<Vec<_>>>();
     let along = match (args.neuron, args.feature) {
         (Some(neuron), _) => SteeringDirection::Neuron(neuron),
-        (None, Some(feature)) => SteeringDirection::Feature { sae: args.sae.choice()?, feature },
+        (None, Some(feature)) => SteeringDirection::Feature { sae: args.sae.choice(), feature },
         _ if args.towards.is_empty() || args.away.is_empty() => {
             bail!(
                 "no direction; give --towards TEXT and --away TEXT, --neuron L2N17, or --sae SAE --feature 305"

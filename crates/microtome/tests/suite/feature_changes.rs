@@ -312,7 +312,7 @@ fn direct_shares_sum_to_the_share_of_the_activation() {
 fn a_feature_set_while_text_is_written_is_the_same_token_by_token() {
     let Some(bench) = Bench::new("gated") else { return };
     let edits = vec![FeatureEdit { feature: 3, change: FeatureChange::Set(4.0), at: Some(Positions::All) }];
-    for error in [ErrorTerm::Keep] {
+    for error in [ErrorTerm::Keep, ErrorTerm::Drop] {
         let features = FeatureEdits { sae: bench.sae.clone(), edits: edits.clone(), error };
         let generate = Generate {
             max_new_tokens: 4,
