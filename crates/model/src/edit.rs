@@ -72,7 +72,9 @@ pub enum Change {
 /// A function of the rows of an activation, `[pos, ..]` as the hook has it, that gives rows of the same shape. A row must depend
 /// on itself alone, so that a run of one token after the other is the same.
 #[derive(Clone)]
-pub struct RowMap(Arc<dyn Fn(&Tensor) -> Result<Tensor, String> + Send + Sync>);
+pub struct RowMap(Arc<Map>);
+
+type Map = dyn Fn(&Tensor) -> Result<Tensor, String> + Send + Sync;
 
 impl RowMap {
     /// A map; its error is what a run that uses it fails with.
