@@ -20,6 +20,8 @@ const VIEWS: readonly { view: string; at: string }[] = [
   { view: "attribution by neuron", at: place("attribution", { ...NAMES, parts: "neurons" }) },
   { view: "attribution, estimated", at: place("attribution", { ...NAMES, attribution: "estimate", part: "L2@10" }) },
   { view: "neurons", at: place("neurons", NAMES) },
+  { view: "features", at: place("features", NAMES) },
+  { view: "features by what they do", at: place("features", { ...NAMES, listing: "worth", feature: "197" }) },
   { view: "steering", at: place("steering", { ...NAMES, length: "12" }) },
   { view: "circuit", at: place("circuit", { ...NAMES, node: "L1H2", pins: "L1H2", group: "first:L1H2" }) },
   { view: "circuit with an edge", at: place("circuit", { ...NAMES, edge: "a1.h2->a2.h1<v>" }) },
@@ -83,7 +85,7 @@ test("at 360 px every view is reached by the bar at the bottom and does its work
   await page.locator(".word.first").or(page.getByText("the same text")).first().waitFor();
   expect(await state(page, "cut")).toBe("L1H2");
   for (const [name, ready] of [
-    ["Ablation", ".heatmap canvas"], ["Patching", ".heatmap canvas"], ["Logit lens", ".heatmap canvas"], ["Attention", ".thumb canvas"], ["Attribution", ".heatmap canvas"], ["Circuit", ".circuitgraph .node"], ["Neurons", ".tokenheat"], ["Steering", ".generated"], ["Surgery", ".headgrid"],
+    ["Ablation", ".heatmap canvas"], ["Patching", ".heatmap canvas"], ["Logit lens", ".heatmap canvas"], ["Attention", ".thumb canvas"], ["Attribution", ".heatmap canvas"], ["Circuit", ".circuitgraph .node"], ["Neurons", ".tokenheat"], ["Features", ".tokenheat"], ["Steering", ".generated"], ["Surgery", ".headgrid"],
   ] as const) {
     await bar.getByRole("link", { name }).tap();
     await page.locator(ready).first().waitFor();

@@ -79,6 +79,7 @@ export type Config = Schemas["Config"];
 // What the server says beside experiments.
 export type ModelList = Schemas["ModelList"];
 export type ModelInfo = Schemas["ModelInfo"];
+export type SaeReport = Schemas["SaeReport"];
 export type MetricInfo = Schemas["MetricInfo"];
 export type Example = Schemas["Example"];
 export type TokenizeRequest = Schemas["TokenizeRequest"];

@@ -6,6 +6,7 @@ import { Empty, Panel, Progress, Result, Working, duration } from "../components
 import { InputStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
 import { asked, model, useResource, useShown, workspace } from "../state";
+import { saeOf } from "../views/features/questions";
 import { Curve, curveMetric } from "../views/steering/Curve";
 import { DirectionSettings } from "../views/steering/DirectionSettings";
 import { SteeredTexts } from "../views/steering/SteeredTexts";
@@ -16,8 +17,9 @@ import type { Direction } from "../views/steering/questions";
 import { findTable } from "../views/tables";
 
 function direction(): Direction {
-  const { along, towards, away, over, neuron, into, sized } = workspace;
-  return { along: along.value, towards: towards.value, away: away.value, over: over.value, neuron: neuron.value, into: into.value, sized: sized.value };
+  const { along, towards, away, over, neuron, feature, into, sized } = workspace;
+  return {
+    autoencoder: saeOf(model.value, workspace.sae.value), feature: feature.value, along: along.value, towards: towards.value, away: away.value, over: over.value, neuron: neuron.value, into: into.value, sized: sized.value };
 }
 
 const sentence = (words: string): string => words.charAt(0).toUpperCase() + words.slice(1);
@@ -40,6 +42,7 @@ export function SteeringPage() {
   const found = findTable(measured?.results.tables, curveMetric(metrics, workspace.metric.value), ["value", "change"]);
   useShown({ experiment: curveKey.value, record: curve.stale.value ? null : measured, table: found?.index ?? 0 });
   const missing = asked.value?.prompt === "" ? "Type a prompt to steer."
+    : workspace.along.value === "feature" ? "Give the number of the feature that is steered with."
     : workspace.along.value === "neuron" ? "Name the neuron that is steered with, as L2N17."
       : "Give two texts that differ: the direction leads from one to the other.";
   const shown = (dim: boolean) => (

@@ -3,7 +3,7 @@ import { VIEWS, change, encode, model, snapshot, workspace } from "../state";
 import type { View } from "../state";
 
 export const VIEW_NAMES: Readonly<Record<View, string>> = {
-  surgery: "Surgery", ablation: "Ablation", patching: "Patching", lens: "Logit lens", attention: "Attention", attribution: "Attribution", circuit: "Circuit", neurons: "Neurons", steering: "Steering",
+  surgery: "Surgery", ablation: "Ablation", patching: "Patching", lens: "Logit lens", attention: "Attention", attribution: "Attribution", circuit: "Circuit", neurons: "Neurons", features: "Features", steering: "Steering",
 };
 
 /** The views. They are links, so that one may be opened in another tab. */

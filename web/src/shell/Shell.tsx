@@ -5,6 +5,7 @@ import { AttentionPage } from "../pages/attention";
 import { AttributionPage } from "../pages/attribution";
 import { CircuitPage } from "../pages/circuit";
 import { LensPage } from "../pages/lens";
+import { FeaturesPage } from "../pages/features";
 import { NeuronsPage } from "../pages/neurons";
 import { PatchingPage } from "../pages/patching";
 import { SteeringPage } from "../pages/steering";
@@ -17,7 +18,7 @@ import { Rail, VIEW_NAMES } from "./Rail";
 import { TopBar } from "./TopBar";
 
 const PAGES: Readonly<Record<View, () => preact.JSX.Element>> = {
-  surgery: SurgeryPage, ablation: AblationPage, patching: PatchingPage, lens: LensPage, attention: AttentionPage, attribution: AttributionPage, circuit: CircuitPage, neurons: NeuronsPage, steering: SteeringPage,
+  surgery: SurgeryPage, ablation: AblationPage, patching: PatchingPage, lens: LensPage, attention: AttentionPage, attribution: AttributionPage, circuit: CircuitPage, neurons: NeuronsPage, features: FeaturesPage, steering: SteeringPage,
 };
 
 /** The frame around every view. */

@@ -1,6 +1,6 @@
 // What the address says: every field of the workspace, its default, and its place in the query string.
 
-export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention", "attribution", "circuit", "neurons", "steering"] as const;
+export const VIEWS = ["surgery", "ablation", "patching", "lens", "attention", "attribution", "circuit", "neurons", "features", "steering"] as const;
 export type View = (typeof VIEWS)[number];
 
 export const CUTS = ["zero", "mean", "resample", "uniform", "zero_pattern", "random", "previous"] as const;
@@ -87,7 +87,7 @@ export interface Fields {
   /** What neurons are ranked by. */
   ranked: "activation" | "direct_attribution";
   /** Where the direction of Steering comes from. */
-  along: "texts" | "neuron";
+  along: "texts" | "neuron" | "feature";
   /** The texts it leads to and away from; empty: the corrupt prompt and the prompt. */
   towards: string;
   away: string;
@@ -109,6 +109,12 @@ export interface Fields {
   pins: readonly string[];
   /** Nodes gathered under a name: `movers:L3H2,L2H1`. */
   groups: readonly string[];
+  /** The autoencoder whose features are looked at; empty: the first that is open. */
+  sae: string;
+  /** The chosen feature, a number; empty: the strongest. */
+  feature: string;
+  /** What features are listed by. */
+  listing: "overall" | "token" | "worth";
   /** Whether a group is drawn as one node. */
   gather: "one" | "apart";
 }
@@ -122,11 +128,11 @@ export const DEFAULTS: Readonly<Fields> = {
   rows: "layers", norm: "", compare: "alone", others: [],
   attribution: "direct", parts: "components", part: "", mlp: null, steps: 0, fixes: [], check: "top",
   neuron: "", ranked: "activation", along: "texts", towards: "", away: "", over: "last", into: null, sized: "as_is", strength: 1, reach: 2,
-  edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one",
+  edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one", sae: "", feature: "", listing: "overall",
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
-const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "part", "node", "edge", "neuron", "towards", "away"] as const;
+const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "part", "node", "edge", "neuron", "sae", "feature", "towards", "away"] as const;
 const LISTS = ["cut", "patch", "fixes", "pins"] as const;
 const NUMBERS = ["temperature", "seed", "length", "steps", "edges", "reach"] as const;
 /** Numbers that may be below 0. */
@@ -138,9 +144,9 @@ const CHOICES = {
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
-  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"],
+  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"], listing: ["overall", "token", "worth"],
   attribution: ["direct", "estimate"], parts: ["components", "sources", "neurons"], check: ["top", "all", "off"],
-  ranked: ["activation", "direct_attribution"], along: ["texts", "neuron"], over: ["last", "all"], sized: ["as_is", "one"],
+  ranked: ["activation", "direct_attribution"], along: ["texts", "neuron", "feature"], over: ["last", "all"], sized: ["as_is", "one"],
 } as const;
 
 /** The query string of a state. The prompt is always in it, so that an emptied one stays empty. */

@@ -2,13 +2,15 @@ import { useId } from "preact/hooks";
 import { Segmented } from "../../components";
 import { LayerChoice, NumberInput } from "../../inputs";
 import { change, model, typed, workspace } from "../../state";
+import { saeOf } from "../features/questions";
 import { layerOf } from "./questions";
 
 /** Where the direction comes from, where it is added, how long it is. */
 export function DirectionSettings() {
   const { along, over, into, neuron, sized, prompt, corrupt } = workspace;
+  const sae = saeOf(model.value, workspace.sae.value);
   const layers = model.value?.config.n_layers ?? 1;
-  const layer = layerOf({ into: into.value, along: along.value, neuron: neuron.value }, layers);
+  const layer = layerOf({ into: into.value, along: along.value, neuron: neuron.value, autoencoder: sae }, layers);
   return (
     <div class="settings">
       <Segmented
@@ -16,6 +18,7 @@ export function DirectionSettings() {
         options={[
           { value: "texts", text: "Two texts", title: "The activations of one text less those of another" },
           { value: "neuron", text: "A neuron", title: "What a neuron writes to the residual stream when it is 1" },
+          { value: "feature", text: "A feature", title: sae ? `What a feature of ${sae.name} adds to the stream when it is 1` : "No sparse autoencoder is open beside this model", disabled: !sae },
         ]}
       />
       {along.value === "texts"
@@ -29,7 +32,9 @@ export function DirectionSettings() {
             />
           </>
         )
-        : <TextField field="neuron" label="Neuron" placeholder="L2N17" />}
+        : along.value === "neuron"
+          ? <TextField field="neuron" label="Neuron" placeholder="L2N17" />
+          : <TextField field="feature" label="Feature" placeholder="305" />}
       <LayerChoice label="Before layer" layers={layers} value={layer} onChange={(into) => change({ into })} />
       <Segmented
         label="Length" showLabel value={sized.value} onChange={(sized) => change({ sized })}
@@ -43,7 +48,7 @@ export function DirectionSettings() {
   );
 }
 
-function TextField({ field, label, placeholder }: { field: "towards" | "away" | "neuron"; label: string; placeholder: string }) {
+function TextField({ field, label, placeholder }: { field: "towards" | "away" | "neuron" | "feature"; label: string; placeholder: string }) {
   const id = useId();
   return (
     <div class="field steertext">

@@ -1,22 +1,30 @@
 // What the Steering view asks: the prompt's metrics over strengths, and two texts.
 
-import type { Experiment, Steering, SteeringDirection } from "../../api";
+import type { Experiment, SaeReport, Steering, SteeringDirection } from "../../api";
 import { experiment, parseComponent } from "../../state";
 import type { Asked, Fields } from "../../state";
+import { featureNumber } from "../features/questions";
 import { strengthsOf } from "./strengths";
 
-export type Direction = Pick<Fields, "along" | "towards" | "away" | "over" | "neuron" | "into" | "sized">;
+/** `autoencoder` is the one whose feature is steered with. */
+export type Direction = Pick<Fields, "along" | "towards" | "away" | "over" | "neuron" | "feature" | "into" | "sized"> & { autoencoder?: SaeReport | null };
 
 /** Where the direction comes from; null while something of it is missing. */
-export function directionOf(inputs: Asked, { along, towards, away, over, neuron }: Direction): SteeringDirection | null {
+export function directionOf(inputs: Asked, { along, towards, away, over, neuron, autoencoder = null, feature }: Direction): SteeringDirection | null {
+  if (along === "feature") {
+    const number = featureNumber(feature, autoencoder);
+    return autoencoder && number !== null ? { feature: { sae: autoencoder.name, feature: number } } : null;
+  }
   if (along === "neuron") return parseComponent(neuron)?.kind === "neuron" ? { neuron } : null;
   const [to, from] = [towards || inputs.corrupt, away || inputs.prompt];
   return to === "" || from === "" || to === from ? null : { difference: { towards: [to], away: [from], ...(over === "all" ? { over } : {}) } };
 }
 
-/** The layer in front of which it is added: the one chosen, else that after the neuron's, else the middle one. */
-export function layerOf({ into, along, neuron }: Pick<Direction, "into" | "along" | "neuron">, layers: number): number {
+/** The layer in front of which it is added: the one chosen, else that after the neuron's or where the feature is read, else the middle one. */
+export function layerOf({ into, along, neuron, autoencoder }: Pick<Direction, "into" | "along" | "neuron" | "autoencoder">, layers: number): number {
   if (into !== null && into < layers) return into;
+  const [, layer, site] = /^blocks\.(\d+)\.(.+)$/.exec(along === "feature" ? (autoencoder?.hook ?? "") : "") ?? [];
+  if (layer !== undefined) return Math.min(layers - 1, Number(layer) + (site === "hook_resid_pre" ? 0 : 1));
   const own = along === "neuron" ? parseComponent(neuron) : null;
   return own ? Math.min(layers - 1, own.layer + 1) : Math.floor(layers / 2);
 }
