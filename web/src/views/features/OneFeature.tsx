@@ -20,17 +20,21 @@ export function OneFeature({ active, profile, pos, dim }: OneFeatureProps) {
       <Tokens record={active} pos={pos} />
       {found && (
         <>
-          {found.promoted.length > 0 && (
-            <EndTokens
-              title="Tokens it raises and lowers" note="logits per unit of activation, before the final LayerNorm's scale" label="Tokens of the feature"
-              promoted={found.promoted} suppressed={found.suppressed}
-            />
-          )}
-          <h3 class="small">Nearest features <span class="soft">cosine of what they write</span></h3>
-          <TopList
-            label="Nearest features" max={1} onPress={(feature) => change({ feature })}
-            entries={found.nearest.map((one) => ({ key: String(one.feature), name: String(one.feature), value: one.cosine, text: signed(one.cosine) }))}
-          />
+          <div class="two">
+            {found.promoted.length > 0 && (
+              <EndTokens
+                title="Tokens it raises and lowers" note="logits per unit of activation, before the final LayerNorm's scale" label="Tokens of the feature"
+                promoted={found.promoted} suppressed={found.suppressed}
+              />
+            )}
+            <div class="ends">
+              <h3 class="small">Nearest features <span class="soft">cosine of what they write</span></h3>
+              <TopList
+                label="Nearest features" max={1} onPress={(feature) => change({ feature })}
+                entries={found.nearest.map((one) => ({ key: String(one.feature), name: String(one.feature), value: one.cosine, text: signed(one.cosine) }))}
+              />
+            </div>
+          </div>
           <dl class="facts" aria-label="Weights">
             <div><dt title="L2 norm of its row of the decoder">Writes, norm</dt><dd>{plain(found.decoder_norm)}</dd></div>
             <div><dt title="L2 norm of its column of the encoder">Reads, norm</dt><dd>{plain(found.encoder_norm)}</dd></div>
