@@ -174,7 +174,7 @@ fn a_scan_of_features_is_saved_gone_on_with_and_read_by_the_feature() {
 fn wrong_autoencoders_are_refused_with_the_reason() {
     let bench = bench();
     let refused = |args: &[&str]| bench.refusal(&[&["sae", "features", CLEAN][..], args].concat());
-    assert!(refused(&[]).contains("--sae"));
+    assert!(refused(&[]).contains("`demo`"));
     assert!(refused(&["--sae", "missing"]).contains("names no sparse autoencoder"));
     assert!(refused(&["--sae", "./missing"]).contains("cfg.json"));
     assert!(refused(&["--sae", "sae", "--weights", "raw"]).contains("load the model with folded weights"));
