@@ -92,7 +92,8 @@ pub fn load(model: &str, prepared: Preparation) -> Result<TextModel> {
 pub fn load_for(experiment: &Experiment) -> Result<TextModel> {
     let mut model = load(&experiment.model, experiment.preparation())?;
     if let Some(choice) = experiment.method.sae() {
-        let hint = || format!("the autoencoder `{choice}` does not fit this model; name one with --sae that does");
+        let hint =
+            || format!("the autoencoder `{choice}` does not fit this model; name one with --sae that does");
         model = model.with_sae(open_sae(choice)?).with_context(hint)?;
     }
     if let Some(folder) = experiment.method.tuned_lens() {
