@@ -28,6 +28,7 @@ const CIRCUIT = place("circuit", { ...NAMES, edge: "a1.h2->a2.h1<v>" });
 const SHARES = place("attribution", { ...NAMES, part: "L2H1" });
 const ESTIMATES = place("attribution", { ...NAMES, attribution: "estimate", part: "L2@10" });
 const NEURONS = place("neurons", { ...NAMES, ranked: "direct_attribution" });
+const FEATURES = place("features", { ...NAMES, listing: "worth", feature: "490" });
 const STEERING = place("steering", { ...FACT, length: "30" });
 const ATTENTION = place("attention", SAID_TWICE);
 
@@ -50,6 +51,8 @@ const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] 
   { name: "neurons", at: NEURONS },
   { name: "neurons-dark", at: NEURONS, theme: "dark" },
   { name: "neurons-360", at: NEURONS, ...PHONE },
+  { name: "features", at: FEATURES },
+  { name: "features-360", at: FEATURES, ...PHONE },
   { name: "steering", at: STEERING },
   { name: "steering-360", at: STEERING, ...PHONE },
   { name: "circuit", at: CIRCUIT },
