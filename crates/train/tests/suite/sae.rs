@@ -211,9 +211,8 @@ fn known_directions_are_found_by_both_architectures() {
     let untrained = planted.mean_max_cosine(&planted.train(96, Sparsity::Largest { k: 3, aux: 0.0 }, 0));
     let topk = planted.train(96, Sparsity::Largest { k: 3, aux: 1.0 / 32.0 }, 1500);
     let price = Sparsity::Price { l1: 1.0, warmup: 100, resample_every: 150 };
-    let standard = planted.train(96, price, 1500);
-    // 0.995 and 0.959 where this was written; another processor rounds otherwise on the way.
-    for (name, learner, least) in [("topk", &topk, 0.95), ("standard", &standard, 0.9)] {
+    let standard = planted.train(96, price, 3000);
+    for (name, learner, least) in [("topk", &topk, 0.95), ("standard", &standard, 0.95)] {
         assert_norms(learner, 24);
         let cosine = planted.mean_max_cosine(learner);
         println!("{name}: mean max cosine {cosine:.4}, untrained {untrained:.4}");
