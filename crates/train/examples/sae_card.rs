@@ -75,7 +75,7 @@ fn main() -> Outcome<()> {
         Some(names) => {
             let record: SaeRecord =
                 serde_json::from_str(&std::fs::read_to_string(folder.join("record.json"))?)?;
-            let measured = reading.measured(training.evaluation.windows);
+            let measured = reading.measured(training.evaluation.windows)?;
             let quality = sae.quality(&model, &measured, &Positions::From(reading.first()))?;
             print!("{}", card(&shown, &training, &record, &quality, &names)?);
         }

@@ -233,11 +233,18 @@ impl Reading {
 
     /// Windows of the validation part to measure on, at most so many, evenly spread over it; those of which nothing can be
     /// predicted are left out.
-    pub fn measured(&self, limit: usize) -> Vec<Vec<u32>> {
+    ///
+    /// # Errors
+    /// [`Error::TooFewWindows`] where none is left.
+    pub fn measured(&self, limit: usize) -> Result<Vec<Vec<u32>>> {
         let all = self.windows(Part::Validation);
         let count = limit.min(all);
         let window = |i| self.window(Part::Validation, i * all / count);
-        (0..count).map(window).filter(|window| window.len() > 1).collect()
+        let found: Vec<Vec<u32>> = (0..count).map(window).filter(|window| window.len() > 1).collect();
+        match found.is_empty() {
+            true => Err(Error::TooFewWindows { what: "the validation part".to_owned(), windows: 0 }),
+            false => Ok(found),
+        }
     }
 
     /// The order in which an epoch reads the training windows.

@@ -63,6 +63,23 @@ impl RunDir {
         &self.root
     }
 
+    /// Checks that a run goes on with the text and the model it began with, told by their hashes.
+    ///
+    /// # Errors
+    /// [`Error::TextChanged`], [`Error::ModelChanged`].
+    pub fn check_origin(&self, text: [&str; 2], model: [&str; 2]) -> Result<()> {
+        let dir = || self.root.clone();
+        match (text, model) {
+            ([there, here], _) if there != here => {
+                Err(Error::TextChanged { dir: dir(), there: there.to_owned(), here: here.to_owned() })
+            }
+            (_, [there, here]) if there != here => {
+                Err(Error::ModelChanged { dir: dir(), there: there.to_owned(), here: here.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A file in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)

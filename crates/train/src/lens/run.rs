@@ -225,23 +225,14 @@ impl<'m> Run<'m> {
         let mut learner = LensLearner::new(model)?;
         let state = if resumes {
             let state: LensState = read_json(&last.join("state.json"))?;
-            let root = || dir.root().to_owned();
-            if state.data_hash != data_hash {
-                return Err(Error::TextChanged { dir: root(), there: state.data_hash, here: data_hash });
-            }
-            if state.weight_hash != weight_hash {
-                return Err(Error::ModelChanged { dir: root(), there: state.weight_hash, here: weight_hash });
-            }
+            dir.check_origin([&state.data_hash, &data_hash], [&state.weight_hash, &weight_hash])?;
             read_learner(&last.join("training.safetensors"), &mut learner, state.step)?;
             state
         } else {
             LensState { data_hash, weight_hash, ..LensState::default() }
         };
         let losses = Log::open(&dir.path("losses.jsonl"), state.losses_bytes)?;
-        let measured = reading.measured(config.training.evaluate_windows);
-        if measured.is_empty() {
-            return Err(Error::TooFewWindows { what: "the validation part".to_owned(), windows: 0 });
-        }
+        let measured = reading.measured(config.training.evaluate_windows)?;
         let (schedule, earlier_secs) = (config.schedule(), state.elapsed_secs);
         let order = None;
         Ok(Run {

@@ -291,13 +291,7 @@ impl<'m> Run<'m> {
         let mut learner = None;
         let state = if resumes {
             let state: SaeState = read_json(&last.join("state.json"))?;
-            let root = || dir.root().to_owned();
-            if state.data_hash != data_hash {
-                return Err(Error::TextChanged { dir: root(), there: state.data_hash, here: data_hash });
-            }
-            if state.weight_hash != weight_hash {
-                return Err(Error::ModelChanged { dir: root(), there: state.weight_hash, here: weight_hash });
-            }
+            dir.check_origin([&state.data_hash, &data_hash], [&state.weight_hash, &weight_hash])?;
             learner = Some(read_learner(&last.join("training.safetensors"), &plan, state.step)?);
             state
         } else {
@@ -310,11 +304,7 @@ impl<'m> Run<'m> {
             false => None,
         };
         let source = Source { model, reading, hook: plan.sae.hook, seed: config.seed };
-        let measured = reading.measured(config.evaluation.windows);
-        if measured.is_empty() {
-            let what = "the validation part".to_owned();
-            return Err(Error::TooFewWindows { what, windows: 0 });
-        }
+        let measured = reading.measured(config.evaluation.windows)?;
         let earlier_secs = state.elapsed_secs;
         let filling = None;
         Ok(Run {

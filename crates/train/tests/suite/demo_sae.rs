@@ -31,7 +31,7 @@ fn the_card_of_the_autoencoder_inside_the_program_says_what_it_does() {
     assert_eq!(Some(sae.config().d_sae), config.sae.features);
     let reading = Reading::open(&model, &config.data).unwrap();
     assert!(card.contains(reading.hash()), "the card is of another text");
-    let windows = reading.measured(config.evaluation.windows);
+    let windows = reading.measured(config.evaluation.windows).unwrap();
     let quality = sae.quality(&model, &windows, &Positions::From(reading.first())).unwrap();
     let losses = quality.losses;
     for (row, found) in [

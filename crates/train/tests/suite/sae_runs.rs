@@ -128,7 +128,7 @@ fn a_run_leaves_an_autoencoder_that_loads_and_lines_that_say_what_it_does() {
         // The last evaluation is the saved autoencoder's quality on those windows.
         let reading = Reading::open(&model, &config.data).unwrap();
         let at = Positions::From(reading.first());
-        let quality = sae.quality(&model, &reading.measured(8), &at).unwrap();
+        let quality = sae.quality(&model, &reading.measured(8).unwrap(), &at).unwrap();
         let last = found[2];
         assert_eq!((last.l0, last.mse, last.loss_spliced), (quality.l0, quality.mse, quality.losses.spliced));
         assert_eq!(last.recovered_from_mean, quality.losses.recovered_from_mean());
