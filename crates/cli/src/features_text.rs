@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use microtome::Record;
 use microtome::corpus_scan::{CorpusScan, FeatureSummary};
 use microtome::method::feature_profile::FeatureProfileReport;
 use microtome::method::features::{
     FeatureReport, FeatureTotal, FeatureTrace, PromptFeatures, SaeLosses, SaeQuality,
 };
 use microtome::sae::{ActiveFeature, SaeReport};
+use microtome::{Method, Record};
 
-use crate::neurons_text::{pairs_text, passage_text};
+use crate::neurons_text::{pairs_text, passage_text, passages_text};
 use crate::output::{count, number, signed, visible};
 
 /// Whatever a record says of features.
@@ -20,6 +20,13 @@ pub fn all_features_text(out: &mut String, record: &Record, list: usize) {
     }
     if let Some(report) = &record.results.feature {
         profile_text(out, report, list);
+    }
+    if let (Some(report), Method::TextScan(asked)) = (&record.results.text_scan, &record.experiment.method) {
+        let mut strongest: Vec<&FeatureSummary> = report.features.iter().collect();
+        strongest.sort_by(|a, b| b.max.total_cmp(&a.max));
+        for summary in strongest.into_iter().take(list) {
+            passages_text(out, summary, asked.threshold);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use microtome::corpus_scan::{CorpusScan, Passage};
+use microtome::corpus_scan::{CorpusScan, FeatureSummary, Passage, Word};
 use microtome::method::head_circuit::TokenValue;
 use microtome::method::neuron::NeuronReport;
 use microtome::method::promoted_tokens::Promotion;
@@ -78,17 +78,10 @@ pub fn scan_text(scan: &CorpusScan, list: usize, took: Duration) -> String {
         let more = scan.features.len() - list;
         let _ = writeln!(out, ".. and {more} more; --list {} shows all", scan.features.len());
     }
-    for summary in scan.features.iter().take(list) {
-        let _ = writeln!(out, "\n{}", summary.feature);
-        for passage in &summary.passages {
-            let _ =
-                writeln!(out, "  {:>9}  {}", number(f64::from(passage.activation)), passage_text(passage));
-        }
-        if summary.passages.is_empty() {
-            let _ = writeln!(out, "  never above {}", scan.settings.threshold);
-        }
-    }
     let threshold = scan.settings.threshold;
+    for summary in scan.features.iter().take(list) {
+        passages_text(&mut out, summary, threshold);
+    }
     let _ = writeln!(
         out,
         "\ndensity: share of tokens above {threshold}, BOS left out; passages: the most active token in brackets"
@@ -103,9 +96,20 @@ pub fn scan_text(scan: &CorpusScan, list: usize, took: Duration) -> String {
     out
 }
 
+/// Where one was most active.
+pub fn passages_text(out: &mut String, summary: &FeatureSummary, threshold: f64) {
+    let _ = writeln!(out, "\n{}", summary.feature);
+    for passage in &summary.passages {
+        let _ = writeln!(out, "  {:>9}  {}", number(f64::from(passage.activation)), passage_text(passage));
+    }
+    if summary.passages.is_empty() {
+        let _ = writeln!(out, "  never above {threshold}");
+    }
+}
+
 /// Its tokens in a row, the one it is about in brackets.
 pub fn passage_text(passage: &Passage) -> String {
-    let text = |(i, token): (usize, &String)| {
+    let text = |(i, token): (usize, &Word)| {
         let token = visible(token);
         if i == passage.at { format!("[{token}]") } else { token }
     };

@@ -50,7 +50,7 @@ pub struct FeatureArgs {
   microtome sae scan corpus.txt --sae my-sae --features 12,305 --top 20
   microtome sae scan -m gpt2 openwebtext.txt --sae gpt2-small-res-jb/blocks.8.hook_resid_pre --limit 1000000 --out scan.json")]
 pub struct ScanArgs {
-    /// The text file
+    /// The text file; `-` reads standard input, all of it at once
     text: PathBuf,
     #[command(flatten)]
     sae: SaeArgs,

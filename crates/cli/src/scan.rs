@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
-use microtome::corpus_scan::{CorpusScan, Features, Neurons, ScanSettings, ScanWatch, neurons_named, scan};
+use anyhow::{Context, Result, bail};
+use microtome::corpus_scan::{
+    CorpusScan, Features, Neurons, ScanSettings, ScanText, ScanWatch, neurons_named, scan,
+};
 use microtome::{Component, TextModel};
 
 use crate::args::{ModelArgs, load};
@@ -23,9 +25,10 @@ use crate::whole_file::check_writable;
 #[command(after_help = "Examples:
   microtome neurons scan corpus.txt --neurons L2N17,L3 --top 10 --out scan.json
   microtome neurons scan corpus.txt --neurons L2N17,L3 --top 10 --out scan.json --resume
-  microtome neurons scan -m gpt2 openwebtext.txt --neurons L9 --limit 1000000 --out scan.json")]
+  microtome neurons scan -m gpt2 openwebtext.txt --neurons L9 --limit 1000000 --out scan.json
+  printf %s \"The cat sat on the mat.\" | microtome neurons scan - --neurons L2N17")]
 pub struct ScanArgs {
-    /// The text file
+    /// The text file; `-` reads standard input, all of it at once
     text: PathBuf,
     /// Neurons L2N17, and layers L3 for all of their neurons
     #[arg(long, value_name = "LIST", value_delimiter = ',', required = true, value_parser = neurons_named)]
@@ -107,6 +110,14 @@ impl ScanOptions {
         features: &dyn Features,
         begun: Option<CorpusScan>,
     ) -> Result<ExitCode> {
+        let piped = match text.to_str() {
+            Some("-") => {
+                let text = std::io::read_to_string(std::io::stdin());
+                Some(text.context("cannot read standard input as UTF-8 text")?)
+            }
+            _ => None,
+        };
+        let text = piped.as_deref().map_or(ScanText::File(text), ScanText::Given);
         let usual = ScanSettings::default();
         let settings = ScanSettings {
             window: self.window.unwrap_or(usual.window.min(model.config().n_ctx)),

@@ -1,5 +1,6 @@
 //! Writing files whole or not at all.
 
+use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,12 +10,20 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// What the file system says.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole_by(path, |file| file.write_all(bytes))
+}
+
+/// The same of what is written piece by piece and never stands in memory as a whole.
+///
+/// # Errors
+/// What the file system says, and what `write` does.
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     match Place::of(path)? {
-        Place::Stream => std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes),
+        Place::Stream => write(&mut std::fs::OpenOptions::new().write(true).open(path)?),
         Place::File { path, partial } => {
             let write = || {
-                let mut file = std::fs::File::create(&partial)?;
-                file.write_all(bytes)?;
+                let mut file = File::create(&partial)?;
+                write(&mut file)?;
                 file.sync_all()?;
                 std::fs::rename(&partial, path)
             };
@@ -30,9 +39,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn check_writable(path: &Path) -> Result<()> {
     match Place::of(path)? {
         Place::Stream => Ok(()),
-        Place::File { partial, .. } => {
-            std::fs::File::create(&partial).and_then(|_| std::fs::remove_file(&partial))
-        }
+        Place::File { partial, .. } => File::create(&partial).and_then(|_| std::fs::remove_file(&partial)),
     }
 }
 

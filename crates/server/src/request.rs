@@ -21,7 +21,7 @@ use microtome::method::patch::By;
 use microtome::method::steering::SteeringDirection;
 use microtome::metric::METRICS;
 use microtome::model::{Config, Positions, Units};
-use microtome::{Component, Experiment, Method, Text};
+use microtome::{Experiment, Method, Text, TextModel};
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
@@ -99,8 +99,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 const LONGEST_TEXT: usize = 64 << 10;
 /// Longest text that is scanned, bytes.
 const LONGEST_SCAN: usize = 512 << 10;
-/// Most neurons scanned for at once.
-const MOST_SCANNED: usize = 16_384;
+/// Most neurons or features scanned for at once.
+const MOST_SCANNED: usize = 32_768;
 /// Most prompts, reference prompts among them.
 const MOST_PROMPTS: usize = 512;
 /// Most heads, layers, edits or answers of one experiment.
@@ -130,7 +130,8 @@ const MOST_TOKENS: usize = 64;
 ///
 /// # Errors
 /// 422 naming the limit.
-pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(), ApiError> {
+pub(crate) fn check_limits(experiment: &Experiment, model: &TextModel) -> Result<(), ApiError> {
+    let config = model.config();
     let mut texts: Vec<&Text> = Vec::new();
     for prompt in &experiment.prompts {
         texts.push(&prompt.clean);
@@ -171,14 +172,11 @@ pub(crate) fn check_limits(experiment: &Experiment, config: &Config) -> Result<(
             vec![]
         }
         Method::TextScan(scan) => {
-            let neurons = scan.neurons.iter().map(|part| match part {
-                Component::Mlp { .. } => config.d_mlp(),
-                _ => 1,
-            });
-            let neurons: usize = neurons.sum();
             at_most("bytes of a text", scan.text.len(), LONGEST_SCAN)?;
-            at_most("neurons", neurons, MOST_SCANNED)?;
-            let passages = neurons.saturating_mul(scan.top()).saturating_mul(scan.passage());
+            at_most("neurons or features named", scan.neurons.len() + scan.features.len(), MOST_SCANNED)?;
+            let scanned = scan.n_scanned(model);
+            at_most("neurons or features", scanned, MOST_SCANNED)?;
+            let passages = scanned.saturating_mul(scan.top()).saturating_mul(scan.passage());
             at_most("tokens of passages", passages, MOST_RUNS)?;
             vec![]
         }

@@ -2804,13 +2804,16 @@ export interface components {
         };
         /** @description A prompt as a person gives it. */
         Text: string | number[];
-        /** @description Neurons over a text, asked as an experiment. */
+        /** @description Neurons, or features of an autoencoder, over a text, asked as an experiment. */
         TextScan: {
             /** @description The text; documents in it are divided by `<|endoftext|>`. */
             text: string;
-            /** @description Neurons, and MLPs for all neurons of a layer. */
-            neurons: components["schemas"]["Component"][];
-            /** @description Passages kept of each neuron, one of a window at most; 10 where left out. */
+            /** @description Neurons, and MLPs for all neurons of a layer; left out where an autoencoder is named. */
+            neurons?: components["schemas"]["Component"][];
+            sae?: null | components["schemas"]["SaeChoice"];
+            /** @description Which of its features; all where left out. */
+            features?: number[];
+            /** @description Passages kept of each, one of a window at most; 10 where left out. */
             top?: number | null;
             /** @description Tokens given on either side of the most active one; 12 where left out. */
             context?: number | null;
@@ -2818,12 +2821,13 @@ export interface components {
             window?: number | null;
             /**
              * Format: double
-             * @description A neuron counts as active above this.
+             * @description One counts as active above this.
              */
             threshold?: number;
         };
         /** @description What was found over a text. */
         TextScanReport: {
+            sae?: null | components["schemas"]["SaeReport"];
             /**
              * Format: int64
              * @description Tokens read, BOS left out.
@@ -2834,7 +2838,7 @@ export interface components {
              * @description Windows read.
              */
             windows: number;
-            /** @description What was found of each neuron. */
+            /** @description What was found of each neuron or feature, in the order asked for. */
             features: components["schemas"]["FeatureSummary"][];
         };
         /**

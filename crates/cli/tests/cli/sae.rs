@@ -171,6 +171,33 @@ fn a_scan_of_features_is_saved_gone_on_with_and_read_by_the_feature() {
 }
 
 #[test]
+fn a_piped_text_a_file_and_a_text_in_an_experiment_give_the_same_numbers() {
+    let bench = bench();
+    let text = [CLEAN, CORRUPT].map(|text| text.repeat(9)).join("<|endoftext|>");
+    bench.write("text.txt", &text);
+    let flags = ["--sae", "sae", "--features", "12,7", "--top", "3", "--context", "4"];
+    let scan = |file: &str, out: &str| {
+        let args = [&["sae", "scan", file][..], &flags, &["--out", out]].concat();
+        let output = bench.command().args(args).write_stdin(text.clone()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        CorpusScan::read(&bench.path(out)).unwrap()
+    };
+    let (file, piped) = (scan("text.txt", "file.json"), scan("-", "piped.json"));
+    assert_eq!(
+        (&file.features, file.tokens, file.text_bytes),
+        (&piped.features, piped.tokens, piped.text_bytes)
+    );
+    assert!(file.features.iter().any(|summary| !summary.passages.is_empty()), "no test otherwise");
+    let asked = json!({"model": "model", "prompts": [], "method": {"text_scan": {"text": text, "sae": "sae",
+        "features": [12, 7], "top": 3, "context": 4}}});
+    bench.write("asked.json", &asked.to_string());
+    let record = bench.run_record(&["run", "asked.json"]);
+    let found = record.results.text_scan.as_ref().unwrap();
+    assert_eq!((&found.features, found.tokens), (&file.features, file.tokens));
+    assert_eq!(found.sae.as_ref().unwrap().hash, file.sae.unwrap().hash);
+}
+
+#[test]
 fn wrong_autoencoders_are_refused_with_the_reason() {
     let bench = bench();
     let refused = |args: &[&str]| bench.refusal(&[&["sae", "features", CLEAN][..], args].concat());

@@ -13,7 +13,11 @@ mod neurons;
 mod sae_features;
 mod summary;
 mod windows;
+mod word;
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,13 +29,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::sae::SaeReport;
 use crate::text_model::{About, Bos, Text, TextModel};
-use crate::whole_file::write_whole;
+use crate::whole_file::write_whole_by;
 pub use neurons::{Neurons, neurons_named};
 pub use sae_features::SaeFeatures;
 use summary::Seen;
 pub use summary::{FeatureSummary, Histogram, Moments, Passage};
 use windows::TextWindows;
 pub use windows::{Place, ScanText};
+pub use word::Word;
+pub(crate) use word::sharing_words;
 
 /// What is collected over a text: numbers computed from the activations of each token.
 pub trait Features: Sync {
@@ -102,6 +108,7 @@ pub struct CorpusScan {
     /// Where the next window begins.
     pub place: Place,
     /// What was found of each feature.
+    #[serde(deserialize_with = "sharing_words")]
     pub features: Vec<FeatureSummary>,
     /// Version of microtome.
     pub version: String,
@@ -158,6 +165,7 @@ pub fn scan<'t>(
     let options =
         RunOptions { reads: hooks.clone(), stop_at_layer, logits: Positions::Last, ..Default::default() };
     let mut saved = (Instant::now(), Duration::ZERO);
+    let mut known: HashMap<u32, Word> = HashMap::new();
     while !scan.complete && watch.limit.is_none_or(|limit| scan.tokens < limit) {
         (watch.progress)(&scan);
         if watch.cancel.load(Ordering::Relaxed) {
@@ -178,7 +186,9 @@ pub fn scan<'t>(
             let read = hooks.iter().map(|&hook| run.cache.get(hook)).collect::<Result<Vec<_>, _>>()?;
             let rows = features.rows(&read)?;
             let n_features = scan.features.len();
-            let seen = Seen { number: scan.windows, window, settings, model };
+            let word = |&id: &u32| known.entry(id).or_insert_with(|| model.label(id).into()).clone();
+            let words: Vec<Word> = window.ids[window.first..].iter().map(word).collect();
+            let seen = Seen { number: scan.windows, window, words: &words, settings };
             with_rows(&rows, |values| -> Result<()> {
                 if values.iter().any(|x| !x.is_finite()) {
                     return Err(Error::NotFinite { what: format!("window {}", seen.number) });
@@ -291,8 +301,8 @@ impl CorpusScan {
     /// [`Error::ScanFile`].
     pub fn read(path: &Path) -> Result<CorpusScan> {
         let unreadable = |reason: String| Error::ScanFile { path: path.display().to_string(), reason };
-        let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))
+        let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
+        serde_json::from_reader(BufReader::new(file)).map_err(|e| unreadable(e.to_string()))
     }
 
     /// Saves it, whole or not at all.
@@ -300,9 +310,13 @@ impl CorpusScan {
     /// # Errors
     /// [`Error::ScanFile`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        let unwritable = |reason: String| Error::ScanFile { path: path.display().to_string(), reason };
-        let json = serde_json::to_vec(self).map_err(|e| unwritable(e.to_string()))?;
-        write_whole(path, &json).map_err(|e| unwritable(e.to_string()))
+        let write = |file: &mut File| {
+            let mut out = BufWriter::new(file);
+            serde_json::to_writer(&mut out, self)?;
+            out.flush()
+        };
+        write_whole_by(path, write)
+            .map_err(|e| Error::ScanFile { path: path.display().to_string(), reason: e.to_string() })
     }
 
     /// Whether it can be gone on with as `fresh` would begin. The fingerprint of the text is checked where it is opened.

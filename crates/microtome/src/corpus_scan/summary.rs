@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ScanSettings;
 use super::windows::Window;
+use super::word::Word;
 use crate::record::TokenLabel;
-use crate::text_model::TextModel;
 
 /// One feature over a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,8 @@ pub struct Passage {
     /// Its position there, BOS counted.
     pub position: usize,
     /// The tokens around it, of the same window, BOS left out.
-    pub tokens: Vec<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub tokens: Vec<Word>,
     /// The activation at each of them.
     pub activations: Vec<f32>,
     /// Which of them it is.
@@ -96,8 +97,9 @@ pub struct Passage {
 pub(super) struct Seen<'a> {
     pub number: u64,
     pub window: &'a Window,
+    /// Its tokens as they are shown, BOS left out.
+    pub words: &'a [Word],
     pub settings: &'a ScanSettings,
-    pub model: &'a TextModel,
 }
 
 /// Most bins.
@@ -146,7 +148,7 @@ impl FeatureSummary {
     }
 
     fn keep(&mut self, (at, activation): (usize, f32), values: &[f32], seen: &Seen) {
-        let Seen { number, window, settings, model } = *seen;
+        let Seen { number, window, words, settings } = *seen;
         let after = self.passages.iter().position(|passage| passage.activation < activation);
         let place = after.unwrap_or(self.passages.len());
         if place >= settings.top || f64::from(activation) <= settings.threshold {
@@ -156,16 +158,18 @@ impl FeatureSummary {
         let (from, to) = (at.saturating_sub(settings.context), (at + settings.context + 1).min(ids.len()));
         let passage = Passage {
             activation,
-            token: TokenLabel { id: ids[at], token: model.label(ids[at]) },
+            token: TokenLabel { id: ids[at], token: words[at].to_string() },
             offset: window.offsets[at],
             window: number,
             position: window.first + at,
-            tokens: ids[from..to].iter().map(|&id| model.label(id)).collect(),
+            tokens: words[from..to].to_vec(),
             activations: values[from..to].to_vec(),
             at: at - from,
         };
+        self.passages.truncate(settings.top - 1);
+        // No room to spare, in any of many thousands of lists.
+        self.passages.reserve_exact(1);
         self.passages.insert(place, passage);
-        self.passages.truncate(settings.top);
     }
 }
 
@@ -225,8 +229,10 @@ impl Histogram {
                 continue;
             }
             let before = if self.counts.is_empty() { 0 } else { (self.first - first) as usize };
+            let bins = (last - first + 1) as usize;
+            self.counts.reserve_exact(bins - self.counts.len());
             self.counts.splice(0..0, std::iter::repeat_n(0, before));
-            self.counts.resize((last - first + 1) as usize, 0);
+            self.counts.resize(bins, 0);
             self.first = first;
             self.counts[(bin - first) as usize] += 1;
             return;

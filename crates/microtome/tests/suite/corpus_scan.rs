@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use microtome::corpus_scan::{CorpusScan, Features, Neurons, ScanSettings, ScanWatch, neurons_named, scan};
+use microtome::corpus_scan::{
+    CorpusScan, Features, Neurons, ScanSettings, ScanWatch, Word, neurons_named, scan,
+};
 use microtome::method::text_scan::TextScan;
 use microtome::model::tokenizer::{END_OF_TEXT, character_tokenizer};
 use microtome::model::{Hook, RunOptions, Site, Tensor, Tokenizer};
@@ -16,32 +18,32 @@ use crate::laws::toy;
 const BOS: u32 = 22;
 
 /// The toy model reading letters from `a` to `v`.
-fn reader() -> TextModel {
+pub fn reader() -> TextModel {
     let json = character_tokenizer(('a'..='v').zip(0..), Some(BOS));
     let tokenizer = Tokenizer::parse_json(Path::new("tokenizer.json"), json.as_bytes()).unwrap();
     toy().with_tokenizer(tokenizer)
 }
 
 /// Documents of letters in no order, one of them shorter than a window and one empty.
-fn documents() -> Vec<String> {
+pub fn documents() -> Vec<String> {
     let letter = |i: usize| char::from(b'a' + ((i * i * 7 + i * 13 + i / 9) % 22) as u8);
     let of = |from: usize, len: usize| (from..from + len).map(letter).collect::<String>();
     vec![of(0, 100), of(300, 3), String::new(), of(1000, 47), of(2000, 150)]
 }
 
-struct Corpus {
+pub struct Corpus {
     _dir: TempDir,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
-fn corpus() -> Corpus {
+pub fn corpus() -> Corpus {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("text.txt");
     std::fs::write(&path, documents().join(END_OF_TEXT)).unwrap();
     Corpus { _dir: dir, path }
 }
 
-fn settings() -> ScanSettings {
+pub fn settings() -> ScanSettings {
     ScanSettings { window: 9, batch: 3, top: 5, context: 3, ..Default::default() }
 }
 
@@ -50,7 +52,7 @@ fn neurons(names: &[&str]) -> Neurons {
     Neurons::new(&named, toy().config()).unwrap()
 }
 
-fn run(
+pub fn run(
     features: &dyn Features,
     settings: &ScanSettings,
     begun: Option<CorpusScan>,
@@ -64,14 +66,14 @@ fn run(
 }
 
 /// A window of the text: its tokens without BOS, the byte it begins at, and a hook's values at each.
-struct Read {
-    ids: Vec<u32>,
-    byte: usize,
+pub struct Read {
+    pub ids: Vec<u32>,
+    pub byte: usize,
     /// `[token][unit]`.
-    values: Vec<Vec<f32>>,
+    pub values: Vec<Vec<f32>>,
 }
 
-fn by_hand(model: &TextModel, hook: Hook, len: usize) -> Vec<Read> {
+pub fn by_hand(model: &TextModel, hook: Hook, len: usize) -> Vec<Read> {
     let mut found = vec![];
     let mut byte = 0;
     for document in documents() {
@@ -89,7 +91,7 @@ fn by_hand(model: &TextModel, hook: Hook, len: usize) -> Vec<Read> {
 }
 
 /// Rows that run together may round otherwise than when they run alone.
-fn close(a: f64, b: f64) -> bool {
+pub fn close(a: f64, b: f64) -> bool {
     (a - b).abs() < 1e-5 * b.abs().max(1.0)
 }
 
@@ -142,7 +144,7 @@ fn passages_and_statistics_are_those_of_brute_force() {
             assert_eq!((passage.token.id, passage.offset), (window.ids[at], Some((window.byte + at) as u64)));
             assert!(close(passage.activation.into(), value.into()));
             let (from, to) = (at.saturating_sub(3), (at + 4).min(window.ids.len()));
-            let tokens: Vec<String> = window.ids[from..to].iter().map(|&id| model.label(id)).collect();
+            let tokens: Vec<Word> = window.ids[from..to].iter().map(|&id| model.label(id).into()).collect();
             assert_eq!((&passage.tokens, passage.at), (&tokens, at - from));
             for (found, expected) in passage.activations.iter().zip(&of(window)[from..to]) {
                 assert!(close((*found).into(), (*expected).into()));
@@ -328,18 +330,8 @@ fn hooks_above_the_blocks_are_read_at_every_token_too() {
     assert_eq!(found.features[0].moments.count, 300);
 }
 
-/// The same question with the text in it.
-fn asked(neurons: &[&str], text: &str) -> Experiment {
-    let neurons = neurons.iter().map(|name| neurons_named(name).unwrap()).collect();
-    let ScanSettings { window, top, context, .. } = settings();
-    let scan = TextScan {
-        text: text.to_owned(),
-        neurons,
-        top: Some(top),
-        context: Some(context),
-        window: Some(window),
-        threshold: 0.0,
-    };
+/// A text scan as an experiment.
+pub fn asks(scan: TextScan) -> Experiment {
     Experiment {
         model: "toy".to_owned(),
         weights: toy().model().processing(),
@@ -351,6 +343,27 @@ fn asked(neurons: &[&str], text: &str) -> Experiment {
         read_at: None,
         seed: 0,
     }
+}
+
+/// Of this text, as the tests scan it; it says neither neurons nor features yet.
+pub fn text_scan(text: &str) -> TextScan {
+    let ScanSettings { window, top, context, .. } = settings();
+    TextScan {
+        text: text.to_owned(),
+        neurons: vec![],
+        sae: None,
+        features: vec![],
+        top: Some(top),
+        context: Some(context),
+        window: Some(window),
+        threshold: 0.0,
+    }
+}
+
+/// The same question with the text in it.
+fn asked(neurons: &[&str], text: &str) -> Experiment {
+    let neurons = neurons.iter().map(|name| neurons_named(name).unwrap()).collect();
+    asks(TextScan { neurons, ..text_scan(text) })
 }
 
 #[test]

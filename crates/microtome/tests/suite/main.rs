@@ -10,6 +10,7 @@ mod corpus_scan;
 mod documents;
 mod factual_recall;
 mod feature_changes;
+mod feature_scan;
 mod features;
 mod golden;
 mod golden_attention;

@@ -36,7 +36,7 @@ impl Ask<'_> {
             read_at: None,
             seed: self.seed,
         };
-        check_limits(&experiment, self.served.model.config())?;
+        check_limits(&experiment, &self.served.model)?;
         self.app.jobs.record(self.served, experiment).await
     }
 }

@@ -73,7 +73,7 @@ pub(crate) async fn submit(
     Body(experiment): Body<Experiment>,
 ) -> Result<Response, ApiError> {
     let served = app.models.of(&experiment)?;
-    check_limits(&experiment, served.model.config())?;
+    check_limits(&experiment, &served.model)?;
     let listener = app.jobs.submit(served, experiment)?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {

@@ -100,6 +100,10 @@ fn requests_are_bounded() {
     for method in [detectors, tokens] {
         Server::demo().post("/api/experiments", &experiment(method)).refused(422, "too_many");
     }
+    // 512 neurons at 10 passages of 201 tokens.
+    let scan = json!({"text": "The cat", "neurons": ["m0"], "context": 100});
+    let scan = json!({"model": "demo", "prompts": [], "method": {"text_scan": scan}});
+    Server::demo().post("/api/experiments", &scan).refused(422, "too_many");
     let references = vec!["a"; 400];
     let edit =
         json!({"hook": "blocks.0.attn.hook_z", "change": {"replace": {"mean": {"reference": references}}}});

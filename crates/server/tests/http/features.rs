@@ -148,6 +148,47 @@ fn a_model_tells_its_autoencoders_and_experiments_with_them_are_the_librarys() {
     check_record(&server, &model, &text);
 }
 
+#[test]
+fn a_text_is_scanned_for_features_as_the_library_scans_it_within_bounds() {
+    let model = with_autoencoder();
+    let server = Server::with(model.clone(), Settings::default());
+    let scan = |what: Value| {
+        let mut method = json!({"text": format!("{TEXT}<|endoftext|>{OTHER}")});
+        method.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        json!({"model": "demo", "prompts": [], "method": {"text_scan": method}})
+    };
+    for what in [json!({"sae": "waves", "top": 2, "context": 3}), json!({"sae": "waves", "features": [7, 3]})]
+    {
+        let experiment = scan(what);
+        check_record(&server, &model, &experiment);
+        let (_, data) = server.events(&experiment).pop().unwrap();
+        let found: microtome::Record = serde_json::from_value(data).unwrap();
+        let expected = found.experiment.run_quietly(&model).unwrap();
+        assert_eq!(found.results.text_scan, expected.results.text_scan);
+        let summaries = found.results.text_scan.unwrap().features;
+        assert!(summaries.iter().any(|summary| summary.passages.len() == 2), "one of each document");
+    }
+    // All 40 at 100 passages of 201 tokens; as many named as no autoencoder has; a text of 600 KiB.
+    for what in [
+        json!({"sae": "waves", "top": 100, "context": 100}),
+        json!({"sae": "waves", "features": vec![1; 40_000], "top": 0}),
+        json!({"sae": "waves", "features": [1], "text": "a".repeat(600 << 10)}),
+    ] {
+        server.post("/api/experiments", &scan(what)).refused(422, "too_many");
+    }
+    server.post("/api/experiments", &scan(json!({"sae": "other"}))).refused(404, "unknown_sae");
+    for (what, words) in [
+        (json!({"sae": "waves", "features": [D_SAE]}), "feature 40 does not exist"),
+        (json!({"sae": "waves", "features": [3, 3]}), "named twice"),
+        (json!({"sae": "waves", "neurons": ["L0N1"]}), "neurons beside an autoencoder"),
+        (json!({"features": [3]}), "features without an autoencoder"),
+        (json!({}), "a feature is missing"),
+    ] {
+        let (name, data) = server.events(&scan(what)).pop().unwrap();
+        assert!(name == "failed" && data["detail"].as_str().unwrap().contains(words), "{words}: {data}");
+    }
+}
+
 /// What the server gives is what the library gives.
 fn check_record(server: &Server, model: &TextModel, experiment: &Value) {
     let (name, data) = server.events(experiment).pop().unwrap();
