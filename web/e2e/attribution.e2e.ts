@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { exact, signed } from "../src/components/number";
 import { partGrid, sumOf } from "../src/views/attribution/parts";
-import { partOf } from "../src/views/attribution/scatter";
+import { partOf } from "../src/views/estimates/scatter";
 import { ask, on, table } from "./api";
 import { PHONE, open, place, state, useBrowser } from "./browser";
 import { cellText, heatmap, readCells } from "./grid";

@@ -1,10 +1,16 @@
 // Features: what the page says of the demo model's autoencoder is what the API says.
 
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import type { FeatureSummary } from "../src/api/schema";
 import { exact, percent, plain, signed } from "../src/components/number";
-import { ask, on, table } from "./api";
+import { ask, get, on, table } from "./api";
 import { open, place, state, useBrowser } from "./browser";
 import { NAMES } from "./prompts";
+import { program } from "./server";
 import { settled } from "./settled";
 
 useBrowser();
@@ -70,6 +76,94 @@ test("features are listed by what setting each to 0 does", async () => {
   const list = page.getByRole("list", { name: "Features by what they do" });
   expect(await list.locator(".name").allTextContents()).toEqual(order.slice(0, 32).map(({ feature }) => String(feature)));
   expect(await list.locator(".value").allTextContents()).toEqual(order.slice(0, 32).map(({ value }) => signed(value)));
+});
+
+test("a feature's passages, histogram and density are those of a scan, and another feature asks nothing anew", async () => {
+  const { examples } = await get<{ examples: { prompt: string; target: string; corrupt: string | null }[] }>("/api/examples");
+  const joined = [...new Set(examples.flatMap(({ prompt, target, corrupt }) => [prompt + target, ...(corrupt ? [corrupt] : [])]))].join("<|endoftext|>");
+  const scan = async (text: string) => {
+    const { results } = await ask(on({ prompts: [], method: { text_scan: { text, sae: "demo", top: 8, context: 8 } } }));
+    const found = results.text_scan?.features ?? [];
+    expect(found.length).toBe(512);
+    return found;
+  };
+  const page = await open(place("features", { ...NAMES, feature: "376" }));
+  const asked: string[] = [];
+  page.on("request", (request) => asked.push(request.postData() ?? ""));
+  const scans = (): number => asked.filter((body) => body.includes("text_scan")).length;
+  const panel = page.getByRole("region", { name: "Most activating passages" });
+  const shown = () => panel.getByRole("list", { name: "Passages" }).locator("li > .soft").allTextContents();
+  const agrees = async (summary: FeatureSummary | undefined): Promise<void> => {
+    if (!summary) throw new Error("the scan lacks the feature");
+    await expect.poll(shown).toEqual(summary.passages.map(({ activation }) => plain(activation)));
+    const facts = await panel.getByLabel("Over the text").locator("dd").allTextContents();
+    expect(facts).toEqual([percent(summary.density), plain(summary.max), plain(summary.moments.mean)]);
+    const { first, width, counts } = summary.histogram;
+    const bars = counts.flatMap((count, i) => (count > 0 ? [`${plain((first + i) * width)} to ${plain((first + i) * width + width)}: ${count} tokens`] : []));
+    expect(await panel.locator(".distribution rect title").allTextContents()).toEqual(bars);
+    const chips = panel.getByRole("list", { name: "Passages" }).locator("li").first().locator(".tokenheat > *");
+    expect((await chips.allTextContents()).map((token) => token.replaceAll("·", " "))).toEqual(summary.passages[0]?.tokens);
+    expect(await chips.evaluateAll((all) => all.map((chip) => chip.getAttribute("title")))).toEqual(summary.passages[0]?.activations.map(exact));
+  };
+  const wanted = await scan(joined);
+  const active = wanted.filter(({ passages }) => passages.length > 0);
+  expect(active.length).toBeGreaterThan(100);
+  await agrees(wanted[376]);
+  const before = scans();
+  await page.getByLabel("Feature", { exact: true }).fill("490");
+  await page.getByLabel("Feature", { exact: true }).press("Enter");
+  await agrees(wanted[490]);
+  expect(scans(), "all features were scanned for at once").toBe(before);
+  await panel.getByRole("button", { name: "Copy these passages as" }).click();
+  await page.getByRole("menuitem", { name: /^Command/ }).click();
+  const command = await page.evaluate(() => navigator.clipboard.readText());
+  const file = join(mkdtempSync(join(tmpdir(), "microtome-scan-")), "scan.json");
+  const path = `${dirname(program())}:${process.env["PATH"] ?? ""}`;
+  execFileSync("sh", ["-c", `${command} --out ${file}`], { env: { ...process.env, PATH: path }, stdio: "pipe" });
+  const again = JSON.parse(readFileSync(file, "utf8")) as { features: FeatureSummary[] };
+  expect(again.features, "the command gives the page's numbers").toEqual(wanted);
+  const own = "One day, Mary and John went to the river. Mary decided to give a ball to John.";
+  await panel.getByRole("radio", { name: "Your own" }).click();
+  await panel.locator("input[type=file]").setInputFiles({ name: "own.txt", mimeType: "text/plain", buffer: Buffer.from(own) });
+  const found = await scan(own);
+  await agrees(found[490]);
+  const silent = found.find(({ passages }) => passages.length === 0);
+  await page.getByLabel("Feature", { exact: true }).fill(silent?.feature ?? "");
+  await page.getByLabel("Feature", { exact: true }).press("Enter");
+  await panel.getByText("It is never above 0 in this text.").waitFor();
+  await panel.getByLabel("Text to scan").fill(" ");
+  expect(await panel.getByRole("button", { name: "Scan" }).isDisabled()).toBe(true);
+});
+
+test.each(["gradient", "direct"] as const)("what features are worth is estimated by %s, and the strongest are measured beside it", async (estimate) => {
+  const attribution = { sae: "demo", estimate, change: "ablate", by: "feature", error: "keep", top: 32, check: { top: 20 } } as const;
+  const record = await ask(on({ prompts: [ASKED], method: { feature_attribution: attribution }, metrics: estimate === "direct" ? [] : ["logit_diff"] }));
+  const { remeasured: measured, feature_attribution: report, tables } = record.results;
+  if (!measured || !report) throw new Error("nothing was measured");
+  expect(measured.cells.length).toBeGreaterThan(10);
+  const page = await open(place("features", { ...NAMES, listing: "estimate", ...(estimate === "direct" ? { estimated: estimate } : {}) }));
+  await settled(page);
+  const rows = page.getByRole("table", { name: "Features, estimated" }).locator("tbody tr");
+  expect(await rows.locator("button").allTextContents()).toEqual(report.cells.map(({ feature }) => String(feature)));
+  const exactly = report.cells.map((_, i) => measured.cells.find(({ cell }) => cell === i)?.exact);
+  expect(await rows.locator("td").allTextContents()).toEqual(
+    report.cells.flatMap((_, i) => [signed(tables?.[0]?.values[i] ?? Number.NaN), exactly[i] === undefined ? "–" : signed(exactly[i])]),
+  );
+  const facts = page.getByLabel("Agreement").locator("dl").first().locator("dd");
+  expect((await facts.allTextContents()).slice(0, 2)).toEqual([measured.pearson, measured.spearman].map((value) => value?.toFixed(3).replace("-", "−")));
+  expect(await page.locator(".scatter .dot").count()).toBe(measured.cells.length);
+  const sum = await page.getByLabel("Sum of the estimates").locator("dd").allTextContents();
+  expect(sum).toEqual([report.all_features, ...(estimate === "direct" ? [report.bias, report.unexplained] : [])].map((value) => signed(value ?? Number.NaN)));
+  await rows.nth(2).locator("button").click();
+  expect(await state(page, "feature")).toBe(String(report.cells[2]?.feature));
+  await page.getByRole("heading", { name: `Feature ${report.cells[2]?.feature ?? ""}` }).waitFor();
+  await page.locator(".scatter .dot").first().click();
+  expect(await state(page, "feature")).toBe(measured.cells[0]?.label);
+});
+
+test("estimates ask for an answer where there is none", async () => {
+  const page = await open(place("features", { prompt: NAMES.prompt, listing: "estimate" }));
+  await page.getByText(/Give the answer: the token whose logit/).waitFor();
 });
 
 test("a feature is steered with, beside the control text", async () => {

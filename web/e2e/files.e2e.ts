@@ -48,7 +48,9 @@ test.each([
   ["attribution", place("attribution", NAMES)], ["attribution by neuron", place("attribution", { ...NAMES, parts: "neurons", mlp: "1" })],
   ["estimates", place("attribution", { ...NAMES, attribution: "estimate", site: "q", layout: "head", fixes: "qk_fix", steps: "2" })],
   ["neurons", place("neurons", { ...NAMES, neuron: "L2N17" })], ["steering", place("steering", { ...NAMES, reach: "3" })],
-  ["circuit", place("circuit", NAMES)],
+  ["circuit", place("circuit", NAMES)], ["features", place("features", NAMES)], ["features by what they do", place("features", { ...NAMES, listing: "worth" })],
+  ["features, estimated", place("features", { ...NAMES, listing: "estimate" })],
+  ["features, directly", place("features", { ...NAMES, listing: "estimate", estimated: "direct" })],
 ])("the copied command of %s runs, and asks what the page asked", async (_, at) => {
   const page = await open(at);
   await settled(page);

@@ -23,7 +23,7 @@
 //   Button     children, onPress, primary?, small?, disabled?, title?
 //   Result     of (a Resource), children(data)                error, empty and waiting states in one
 //   scales:    diverging(max), sequential(max, min?), symmetricMax(values), largest(values)
-//   numbers:   signed(value), plain(value), percent(prob), duration(secs), exact(value)
+//   numbers:   signed(value), plain(value), percent(prob), duration(secs), exact(value), signedExact(value)
 
 export { BarList } from "./BarList";
 export type { BarEntry } from "./BarList";
@@ -38,7 +38,7 @@ export { LinePlot } from "./LinePlot";
 export type { LineSeries } from "./LinePlot";
 export { Menu } from "./Menu";
 export type { MenuItem } from "./Menu";
-export { duration, exact, percent, plain, signed } from "./number";
+export { duration, exact, percent, plain, signed, signedExact } from "./number";
 export { Panel } from "./Panel";
 export { Progress, Working, howFar } from "./Progress";
 export { Result } from "./Result";

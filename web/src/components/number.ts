@@ -37,3 +37,8 @@ export function duration(secs: number): string {
   if (secs < 0.9995) return `${(secs * 1000).toFixed(0)} ms`;
   return secs < 99.95 ? `${secs.toFixed(1)} s` : `${Math.floor(secs / 60)} min ${Math.round(secs % 60)} s`;
 }
+
+/** A number in full, with its sign. */
+export function signedExact(value: number): string {
+  return value > 0 ? `+${exact(value)}` : exact(value);
+}

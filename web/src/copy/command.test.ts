@@ -107,6 +107,40 @@ test("questions about the model alone name no prompt", () => {
   expect(about({ head_circuit: { head: "L4H3", tokens: [5, " Mary"] } })).toContain("microtome run -");
 });
 
+test("a scan of a text is given it as it is, without a line break at its end", () => {
+  const about = (method: Method, rest: Partial<Experiment> = {}): string => flat(ask(method, { prompts: [], ...rest }));
+  expect(about({ text_scan: { text: "it's here<|endoftext|>\nthere", neurons: ["L2N17", "m1"], top: 8, context: 4, threshold: -0.5 } }, { weights: "raw" })).toBe(
+    "printf %s 'it'\\''s here<|endoftext|>\nthere' | microtome neurons scan - -m demo --neurons L2N17,m1 --top 8 --context 4 --threshold=-0.5 --weights raw",
+  );
+  expect(about({ text_scan: { text: "-n", sae: "org/repo/a folder", features: [12, 305], window: 64 } })).toBe(
+    "printf %s -n | microtome sae scan - -m demo --sae 'org/repo/a folder' --features 12,305 --window 64",
+  );
+  expect(about({ text_scan: { text: "a", sae: "demo" } })).toBe("printf %s a | microtome sae scan - -m demo --sae demo");
+});
+
+test("questions about features are those of microtome sae", () => {
+  const prompts = [{ clean: "A b", answers: [" d"], wrong_answers: [" e"] }];
+  const of = (method: Method, rest: Partial<Experiment> = {}): string => flat(ask(method, { prompts, ...rest }));
+  expect(of({ features: { sae: "demo", top: 24, watch: [3, 5], losses: "left_out", at: "all" } }, { prompts: [{ clean: "A b" }] })).toBe(
+    "microtome sae features -m demo 'A b' --sae demo --top 24 --at all --watch 3,5 --no-losses",
+  );
+  expect(of({ feature_sweep: { sae: "demo", features: "active", change: "ablate", by: "feature", error: "keep" } }, { metrics: ["logit_diff"] })).toBe(
+    "microtome sae sweep -m demo 'A b' -t ' d' -f ' e' --sae demo --metric logit_diff",
+  );
+  expect(of({ feature_sweep: { sae: "demo", features: { together: [3, 5] }, change: { set: -2 }, by: "feature", error: "drop", at: { at: [4] }, most: 7 } })).toBe(
+    "microtome sae sweep -m demo 'A b' -t ' d' -f ' e' --sae demo --features 3,5 --together --change set=-2 --at 4 --drop-error --most 7",
+  );
+  const attribution = { sae: "demo", change: "ablate", by: "feature", error: "keep", top: 32, check: { top: 20 } } as const;
+  expect(of({ feature_attribution: { ...attribution, estimate: "gradient" } }, { metrics: ["prob"] })).toBe(
+    "microtome sae attribute -m demo 'A b' -t ' d' -f ' e' --sae demo --top 32 --check 20 --metric prob",
+  );
+  expect(of({ feature_attribution: { ...attribution, estimate: "direct", check: "all" } })).toContain("--direct --top 32 --check all");
+  expect(of({ feature_attribution: { ...attribution, change: { patch: "denoise" } } })).toContain("microtome run -");
+  expect(of({ feature_profile: { sae: "my sae", feature: 305, tokens: 8, nearest: 4 } }, { prompts: [] })).toBe(
+    "microtome sae feature 305 -m demo --sae 'my sae' --tokens 8 --nearest 4",
+  );
+});
+
 test("a lens says its rows, its norm and the prompt it is compared with", () => {
   const method: Method = { logit_lens: { rows: "sublayers", norm: "tl_cached_scale" } };
   const prompts = [{ clean: "A b", corrupt: "A c", answers: [" d"] }];

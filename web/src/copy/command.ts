@@ -1,9 +1,10 @@
 // An experiment as a command of the `microtome` program. Where every field of it has a flag, the
 // subcommand is used; anything else goes to `microtome run` as it is, so that nothing is ever lost.
 
-import type { Answer, Experiment, HeadCircuit, Prompt, Text } from "../api/schema";
+import type { Answer, Experiment, HeadCircuit, Prompt, Text, TextScan } from "../api/schema";
+import { profileFlags } from "./featureFlags";
 import { methodFlags } from "./methodFlags";
-import { written } from "./flag";
+import { given, listed, written } from "./flag";
 import type { Flag } from "./flag";
 import { readableJson } from "./json";
 import { commandLine, quote } from "./shell";
@@ -11,8 +12,8 @@ import { commandLine, quote } from "./shell";
 export function commandFor(experiment: Experiment): string {
   const parts = flagsFor(experiment);
   if (!parts) return `microtome run - <<'EXPERIMENT'\n${readableJson(experiment)}\nEXPERIMENT`;
-  const { subcommand, prompt, flags } = parts;
-  const words = ["microtome", ...subcommand.split(" "), "-m", quote(experiment.model)];
+  const { subcommand, prompt, flags, piped } = parts;
+  const words = [...(piped == null ? [] : ["printf", "%s", quote(piped), "|"]), "microtome", ...subcommand.split(" "), "-m", quote(experiment.model)];
   // An option's value must not look like an option; neither must the prompt.
   const options = flags.map(([flag, value]) => {
     if (value == null) return flag;
@@ -29,6 +30,8 @@ interface Parts {
   /** What follows the options; null where the subcommand takes nothing. */
   prompt: string | null;
   flags: Flag[];
+  /** What it reads from standard input. */
+  piped?: string;
 }
 
 /** The subcommand and its flags; null where something cannot be said with them. */
@@ -64,14 +67,27 @@ function weightFlags(experiment: Experiment): Parts | null {
       .flatMap(([flag, value]): Flag[] => (value == null ? [] : [[flag, String(value)]]));
     return { subcommand: "heads", prompt: null, flags: [...own, ...common] };
   }
-  // The other two draw nothing at random and take no seed.
+  // The others draw nothing at random and take no seed.
   if (common.some(([flag]) => flag === "--seed")) return null;
   if ("composition" in method) {
     const less: Flag[] = method.composition.less === "random" ? [["--less", "random"]] : [];
     return { subcommand: "composition", prompt: null, flags: [...less, ...common] };
   }
   if ("head_circuit" in method) return headParts(method.head_circuit, common);
-  return null;
+  if ("feature_profile" in method) {
+    const [subcommand, flags] = profileFlags(method.feature_profile);
+    return { subcommand, prompt: null, flags: [...flags, ...common] };
+  }
+  return "text_scan" in method ? scanParts(method.text_scan, common) : null;
+}
+
+/** The text is piped as it is: a here-document would end it with a line break. */
+function scanParts({ text, neurons = [], sae, features = [], top, context, window, threshold = 0 }: TextScan, common: Flag[]): Parts {
+  const flags: Flag[] = [
+    ...listed("--neurons", neurons), ...given("--sae", sae), ...listed("--features", features),
+    ...given("--top", top), ...given("--context", context), ...given("--window", window), ...(threshold === 0 ? [] : given("--threshold", threshold)),
+  ];
+  return { subcommand: sae == null ? "neurons scan -" : "sae scan -", prompt: null, flags: [...flags, ...common], piped: text };
 }
 
 function headParts({ head, embedding, size, pairs, tokens = [] }: HeadCircuit, common: Flag[]): Parts | null {

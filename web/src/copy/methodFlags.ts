@@ -5,6 +5,7 @@ import type {
   StrongestNeurons, Text,
 } from "../api/schema";
 import { circuitFlags } from "./circuitFlags";
+import { featureFlags } from "./featureFlags";
 import { dashed, given, listed, when, written } from "./flag";
 import type { Flag } from "./flag";
 
@@ -20,6 +21,8 @@ export function methodFlags({ method }: Experiment, prompt: Prompt): [string, Fl
   // What follows looks at one prompt alone.
   const circuit = circuitFlags(method, prompt);
   if (circuit || !alone) return circuit;
+  const features = featureFlags(method);
+  if (features !== undefined) return features;
   if ("direct_attribution" in method) return ["attribute", attributeFlags(method.direct_attribution)];
   if ("strongest_neurons" in method) return ["neurons strongest", strongestFlags(method.strongest_neurons)];
   if ("neuron" in method) {
@@ -125,7 +128,7 @@ function differenceFlags({ towards, away, over }: { towards: Text[]; away: Text[
 }
 
 /** Changes of features on every token; null where they are at positions of their own, for which there is no flag. */
-function featureFlags(features: Generate["features"]): Flag[] | null {
+function changedFlags(features: Generate["features"]): Flag[] | null {
   if (features == null) return [];
   const one = ({ feature, change = "ablate", at }: NonNullable<Generate["features"]>["edits"][number]): string | null => {
     if (at != null) return null;
@@ -142,7 +145,7 @@ function featureFlags(features: Generate["features"]): Flag[] | null {
 function generateFlags(generate: Generate, prompt: Prompt): Flag[] | null {
   const { max_new_tokens, temperature = 0, cut = [], with: replacement = "zero", clamp = [], features } = generate;
   const how = replacementFlags(replacement, prompt);
-  const changed = featureFlags(features);
+  const changed = changedFlags(features);
   if (!how || !changed || (cut.length === 0 && replacement !== "zero")) return null;
   return [
     ["--max", String(max_new_tokens)],

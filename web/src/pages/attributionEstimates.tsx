@@ -8,11 +8,12 @@ import { scatterFiles } from "../export";
 import { PairMissing, PairStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
 import { asked, change, useResource, useShown, useTokens, workspace } from "../state";
-import { Agreement } from "../views/attribution/Agreement";
 import { EstimateGrid } from "../views/attribution/EstimateGrid";
 import { EstimateSettings } from "../views/attribution/EstimateSettings";
-import { Remeasured } from "../views/attribution/Remeasured";
+import { MeasuredPatches, choosePart } from "../views/attribution/MeasuredPatches";
 import { correctionsOf, estimate } from "../views/attribution/questions";
+import { Agreement } from "../views/estimates/Agreement";
+import { partOf } from "../views/estimates/scatter";
 import { LengthsDiffer } from "../views/patching/LengthsDiffer";
 import { gridOf, layoutOf } from "../views/patching/layouts";
 import { findTable } from "../views/tables";
@@ -70,11 +71,11 @@ export function EstimatesFace() {
         <div class="stack">
           <Panel title="Estimate against exact" label="Agreement" note={remeasured ? `${remeasured.cells.length} measured` : ""}>
             {remeasured && key.value
-              ? <Agreement of={remeasured} />
+              ? <Agreement of={remeasured} keyOf={partOf} chosen={workspace.part.value} onPick={choosePart} />
               : <Empty title={check.value === "off" ? "Nothing is measured: choose how many under Measure." : error ? "" : "The strongest cells are run as patches, to see how far to trust the estimates."} />}
           </Panel>
           <Panel fill scroll title="Measured again" label="Measured again" note="strongest first">
-            {remeasured && key.value ? <Remeasured of={remeasured} clean={clean.data.value} /> : <Empty title="Each estimate beside its patch." />}
+            {remeasured && key.value ? <MeasuredPatches of={remeasured} clean={clean.data.value} /> : <Empty title="Each estimate beside its patch." />}
           </Panel>
         </div>
       </div>

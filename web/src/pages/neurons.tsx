@@ -6,11 +6,13 @@ import { Empty, Panel, Progress, Result, Segmented, Working, duration } from "..
 import { InputStrip, LayerChoice } from "../inputs";
 import { ComponentLink } from "../shell/ComponentLink";
 import { useRun } from "../shell/useRun";
-import { asked, change, model, useResource, useShown, workspace } from "../state";
-import { Passages } from "../views/neurons/Passages";
+import { asked, change, examples, model, useResource, useShown, workspace } from "../state";
 import { Profile } from "../views/neurons/Profile";
 import { StrongestNeurons, firstOf } from "../views/neurons/StrongestNeurons";
 import { neuronProfile, strongestNeurons } from "../views/neurons/questions";
+import { Passages } from "../views/passages/Passages";
+import { neuronPassages } from "../views/passages/questions";
+import { textOf } from "../views/passages/text";
 
 export function NeuronsPage() {
   const strongestKey = useComputed(() => strongestNeurons(asked.value, { mlp: workspace.mlp.value, ranked: workspace.ranked.value, pos: workspace.pos.value }));
@@ -18,6 +20,7 @@ export function NeuronsPage() {
   const name = useComputed(() => workspace.neuron.value || (strongest.stale.value ? "" : firstOf(strongest.data.value)));
   const key = useComputed(() => neuronProfile(asked.value, name.value));
   const profile = useResource(key, runExperiment);
+  const scanKey = useComputed(() => neuronPassages(asked.value, name.value, textOf(examples.value)));
   const run = useRun(strongest);
   const record = profile.data.value;
   const listed = strongest.data.value;
@@ -47,7 +50,7 @@ export function NeuronsPage() {
             {(data, stale) => <Profile record={data} dim={stale} />}
           </Result>
         </Panel>
-        <Passages neuron={name} />
+        <Passages question={scanKey} name={neuron} longer="microtome neurons scan" />
       </div>
     </>
   );

@@ -1,9 +1,9 @@
 import { asApiError } from "../api";
 import { Menu } from "../components";
 import type { MenuItem } from "../components";
-import { commandFor, curlFor, readableJson, rustFor } from "../copy";
 import { artefacts } from "../export";
 import { change, chooseExample, examples, model, modelId, models, shown, theme, toggleTheme } from "../state";
+import { copyItems } from "./copyItems";
 import { copy, say } from "./notice";
 
 /** The model and facts about it; examples, copying, saving and sharing. */
@@ -15,7 +15,7 @@ export function TopBar() {
       <div class="facts">{facts()}</div>
       <div class="tools">
         <Menu text="Examples" items={exampleItems()} />
-        <Menu text="Copy as" items={copyItems()} />
+        <Menu text="Copy as" items={copyItems(shown.value.experiment)} />
         <Menu text="Export" items={exportItems()} />
         <button type="button" class="button" onClick={() => void copy(window.location.href, "Link copied")}>Share</button>
         <button
@@ -52,20 +52,6 @@ function exampleItems(): MenuItem[] {
   return examples.value.map((example) => ({
     key: example.id, text: example.title, note: example.teaches, onPress: () => chooseExample(example),
   }));
-}
-
-function copyItems(): MenuItem[] {
-  const { experiment } = shown.value;
-  if (!experiment) return [{ key: "none", text: "Nothing to copy yet", disabled: true }];
-  const item = (key: string, text: string, note: string, content: () => string): MenuItem => ({
-    key, text, note, onPress: () => void copy(content(), `Copied as ${text}`),
-  });
-  return [
-    item("command", "Command", "for a terminal", () => commandFor(experiment)),
-    item("curl", "curl", "asks this server", () => curlFor(experiment, { origin: window.location.origin })),
-    item("rust", "Rust", "with the microtome crate", () => rustFor(experiment)),
-    item("json", "JSON", "the experiment itself", () => readableJson(experiment)),
-  ];
 }
 
 function exportItems(): MenuItem[] {

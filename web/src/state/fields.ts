@@ -114,7 +114,9 @@ export interface Fields {
   /** The chosen feature, a number; empty: the strongest. */
   feature: string;
   /** What features are listed by. */
-  listing: "overall" | "token" | "worth";
+  listing: "overall" | "token" | "worth" | "estimate";
+  /** How what a feature is worth is estimated. */
+  estimated: "gradient" | "direct";
   /** Whether a group is drawn as one node. */
   gather: "one" | "apart";
 }
@@ -128,7 +130,7 @@ export const DEFAULTS: Readonly<Fields> = {
   rows: "layers", norm: "", compare: "alone", others: [],
   attribution: "direct", parts: "components", part: "", mlp: null, steps: 0, fixes: [], check: "top",
   neuron: "", ranked: "activation", along: "texts", towards: "", away: "", over: "last", into: null, sized: "as_is", strength: 1, reach: 2,
-  edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one", sae: "", feature: "", listing: "overall",
+  edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one", sae: "", feature: "", listing: "overall", estimated: "gradient",
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
@@ -144,7 +146,7 @@ const CHOICES = {
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
-  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"], listing: ["overall", "token", "worth"],
+  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"], listing: ["overall", "token", "worth", "estimate"], estimated: ["gradient", "direct"],
   attribution: ["direct", "estimate"], parts: ["components", "sources", "neurons"], check: ["top", "all", "off"],
   ranked: ["activation", "direct_attribution"], along: ["texts", "neuron", "feature"], over: ["last", "all"], sized: ["as_is", "one"],
 } as const;

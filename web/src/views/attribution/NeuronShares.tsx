@@ -1,9 +1,8 @@
 import type { Table } from "../../api";
-import { TopList, signed } from "../../components";
+import { TopList, signed, signedExact } from "../../components";
 import { cardHandlers, openPressed } from "../../shell/componentCard";
 import { change, workspace } from "../../state";
 import { strongest } from "../tables";
-import { signedExact } from "./ShareGrid";
 
 const SHOWN = 24;
 

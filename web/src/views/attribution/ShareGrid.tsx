@@ -1,5 +1,5 @@
 import type { Table, Tokens } from "../../api";
-import { Heatmap, Legend, TokenText, diverging, exact, readable, signed, symmetricMax } from "../../components";
+import { Heatmap, Legend, TokenText, diverging, readable, signed, signedExact, symmetricMax } from "../../components";
 import type { CellAnchor } from "../../components";
 import { openPressed } from "../../shell/componentCard";
 import { change, parseComponent, workspace } from "../../state";
@@ -13,8 +13,6 @@ function open(name: string, anchor: CellAnchor, byKeyboard: boolean): void {
   change({ part: name });
   if (parseComponent(name)) openPressed({ name, anchor }, byKeyboard);
 }
-
-export const signedExact = (value: number): string => (value > 0 ? `+${exact(value)}` : exact(value));
 
 /** The bias of an attention layer is no component: it has no name of its own. */
 export function partName(name: string): string {

@@ -1,9 +1,9 @@
 import type { Table } from "../../api";
-import { TopList, signed } from "../../components";
+import { TopList, signed, signedExact } from "../../components";
 import { cardHandlers, openPressed } from "../../shell/componentCard";
 import { change, parseComponent, workspace } from "../../state";
 import { headRows, strongest } from "../tables";
-import { partName, signedExact } from "./ShareGrid";
+import { partName } from "./ShareGrid";
 import { partGrid } from "./parts";
 
 const SHOWN = 16;

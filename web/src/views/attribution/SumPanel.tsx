@@ -1,7 +1,6 @@
 import type { Table } from "../../api";
-import { Empty, Panel, TopList, exact, signed } from "../../components";
+import { Empty, Panel, TopList, exact, signed, signedExact } from "../../components";
 import { sumOf } from "./parts";
-import { signedExact } from "./ShareGrid";
 
 /** What the shares come to, kind by kind, beside the logit that the model gives. */
 export function SumPanel({ tables, what, dim }: { tables: readonly Table[]; what: string; dim: boolean }) {

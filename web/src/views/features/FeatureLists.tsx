@@ -1,6 +1,7 @@
-import type { ExperimentRecord } from "../../api";
+import type { Experiment, ExperimentRecord } from "../../api";
 import { TopList, exact, plain, signed } from "../../components";
 import { change } from "../../state";
+import { EstimateTable } from "../estimates/EstimateTable";
 
 interface ListProps {
   record: ExperimentRecord;
@@ -36,8 +37,37 @@ export function WorthList({ record, feature, metric, dim }: ListProps & { metric
   return <div class={dim ? "dimmed" : ""}><TopList label="Features by what they do" entries={entries} onPress={choose} /></div>;
 }
 
+/** What each is worth by an estimate, and what the strongest are when they are measured. */
+export function EstimateList({ record, feature, dim }: ListProps) {
+  const { results, experiment } = record;
+  const report = results.feature_attribution;
+  const values = results.tables?.[0]?.values ?? [];
+  const measured = new Map(results.remeasured?.cells.map(({ cell, exact }) => [cell, exact]));
+  const rows = (report?.cells ?? []).map((cell, i) => ({
+    key: String(cell.feature), name: String(cell.feature), estimate: values[i] ?? 0, exact: measured.get(i) ?? null, chosen: cell.feature === feature,
+    title: `feature ${cell.feature}, active up to ${exact(cell.activation)}`,
+  }));
+  return <div class={dim ? "dimmed" : ""}><EstimateTable label="Features, estimated" heads={["Feature", ...axesOf(experiment)]} rows={rows} onPress={choose} /></div>;
+}
+
+/** What estimates and measurements of features are called: direct shares are of what is lost without the feature. */
+export function axesOf({ method }: Experiment): [string, string] {
+  const direct = method !== "measure" && "feature_attribution" in method && method.feature_attribution.estimate === "direct";
+  return direct ? ["written", "lost without"] : ["estimated", "measured"];
+}
+
 /** The strongest feature of the prompt, shown while none is chosen. */
 export function firstFeature(record: ExperimentRecord | null): string {
   const first = record?.results.features?.prompts[0]?.overall[0];
   return first ? String(first.feature) : "";
+}
+
+/** All that a record of the prompt's features lists. */
+export function listedFeatures(record: ExperimentRecord | null): number[] {
+  const { features, feature_sweep, feature_attribution } = record?.results ?? {};
+  const prompt = features?.prompts[0];
+  const all = [
+    ...(prompt?.overall ?? []), ...(prompt?.positions ?? []).flatMap(({ top }) => top), ...(feature_sweep?.cells ?? []), ...(feature_attribution?.cells ?? []),
+  ];
+  return [...new Set(all.map(({ feature }) => feature))];
 }

@@ -2,10 +2,16 @@
 
 import type { Experiment, ModelInfo, SaeReport } from "../../api";
 import { experiment, rounding } from "../../state";
-import type { Asked } from "../../state";
+import type { Asked, Fields } from "../../state";
 
 /** Features listed, tokens at either end, features near one. */
 const [LISTED, TOKENS, NEAREST] = [24, 8, 8];
+
+/** Features set to 0 at most, those that are most active. */
+const MOST = 1000;
+
+/** Features whose estimates are listed, and how many of them are measured. */
+const [ESTIMATED, MEASURED] = [32, 20];
 
 /** The autoencoder of this name, else the first that is open beside the model. */
 export function saeOf(model: ModelInfo | null, name: string): SaeReport | null {
@@ -40,7 +46,14 @@ export function featureProfile(inputs: Asked | null, sae: SaeReport | null, feat
 /** What is lost when each active feature is set to 0 by itself, what the features do not explain kept. */
 export function featureWorth(inputs: Asked | null, sae: SaeReport | null): Experiment | null {
   if (!inputs || inputs.prompt === "" || !sae) return null;
-  return experiment({ ...inputs, corrupt: "" }, { feature_sweep: { sae: sae.name, features: "active", change: "ablate", by: "feature", error: "keep" } }, { metrics: [worthMetric(inputs)] });
+  return experiment({ ...inputs, corrupt: "" }, { feature_sweep: { sae: sae.name, features: "active", change: "ablate", by: "feature", error: "keep", most: MOST } }, { metrics: [worthMetric(inputs)] });
+}
+
+/** What each active feature is worth, estimated, and the strongest measured; null while there is no answer whose logit it is about. */
+export function featureEstimates(inputs: Asked | null, sae: SaeReport | null, estimated: Fields["estimated"]): Experiment | null {
+  if (!inputs || inputs.prompt === "" || inputs.target === "" || !sae) return null;
+  const method = { sae: sae.name, estimate: estimated, change: "ablate" as const, by: "feature" as const, error: "keep" as const, top: ESTIMATED, check: { top: MEASURED } };
+  return experiment({ ...inputs, corrupt: "" }, { feature_attribution: method }, { metrics: estimated === "direct" ? [] : [worthMetric(inputs)] });
 }
 
 export function worthMetric({ target, foil }: Pick<Asked, "target" | "foil">): string {

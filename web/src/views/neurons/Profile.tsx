@@ -1,8 +1,7 @@
 import type { ExperimentRecord } from "../../api";
-import { Legend, TokenHeat, exact, largest, plain, sequential } from "../../components";
+import { Legend, TokenHeat, exact, largest, plain, sequential, signedExact } from "../../components";
 import { stepped, workspace } from "../../state";
 import { EndTokens } from "../EndTokens";
-import { signedExact } from "../attribution/ShareGrid";
 import { Without } from "./Without";
 
 /** One neuron: where it is active in the prompt, what it writes, what is lost without it. */

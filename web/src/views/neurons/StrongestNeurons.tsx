@@ -1,8 +1,7 @@
 import type { ExperimentRecord } from "../../api";
-import { TopList, signed } from "../../components";
+import { TopList, signed, signedExact } from "../../components";
 import { cardHandlers } from "../../shell/componentCard";
 import { change } from "../../state";
-import { signedExact } from "../attribution/ShareGrid";
 import { findTable } from "../tables";
 
 /** Neurons by what they are ranked by, with the other number told on hovering. */

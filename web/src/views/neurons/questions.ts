@@ -1,7 +1,7 @@
 // What the Neurons view asks: which neurons are strongest, and what one of them does.
 
 import type { Experiment } from "../../api";
-import { experiment, parseComponent, rounding } from "../../state";
+import { experiment, parseComponent } from "../../state";
 import type { Asked, Fields } from "../../state";
 
 /** How many neurons are listed, and how many tokens at either end. */
@@ -15,16 +15,6 @@ export function strongestNeurons(inputs: Asked | null, { mlp, ranked, pos }: Ran
   const by = inputs.target === "" ? "activation" : ranked;
   const method = { strongest_neurons: { ...(mlp === null ? {} : { layers: [mlp] }), by, top: LISTED } };
   return experiment({ ...inputs, corrupt: "" }, method, { metrics: [], ...(pos === null ? {} : { read_at: pos }) });
-}
-
-/** Passages shown, and tokens on either side of the most active one. */
-const [PASSAGES, AROUND] = [8, 8];
-
-/** Where in a text a neuron is most active; null where there is no text or no neuron. */
-export function passagesOf(inputs: Asked | null, neuron: string, text: string): Experiment | null {
-  if (!inputs || text.trim() === "" || parseComponent(neuron)?.kind !== "neuron") return null;
-  const { model, weights, precision } = inputs;
-  return { model, weights, ...rounding(precision), prompts: [], method: { text_scan: { text, neurons: [neuron], top: PASSAGES, context: AROUND } } };
 }
 
 /** What one neuron does on the prompt; null for anything else. */

@@ -1,4 +1,4 @@
-// The text that neurons are looked for in. It may be long, so it is no part of the address; it outlives the view.
+// The text that neurons and features are looked for in. It may be long, so it is no part of the address; it outlives the view.
 
 import { signal } from "@preact/signals";
 import type { Example } from "../../api";

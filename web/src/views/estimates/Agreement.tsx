@@ -1,14 +1,22 @@
 import type { Remeasured } from "../../api";
-import { plain, signed } from "../../components";
-import { change, workspace } from "../../state";
-import { signedExact } from "./ShareGrid";
-import { partOf, scatterOf } from "./scatter";
+import { plain, signed, signedExact } from "../../components";
+import { scatterOf } from "./scatter";
 
 const SIDE = 232;
 const [LEFT, BELOW, EDGE] = [46, 34, 6];
 
+interface AgreementProps {
+  of: Remeasured;
+  /** The axes: what is across and what is up. */
+  axes?: readonly [string, string];
+  /** A cell as it is chosen by, from its label. */
+  keyOf: (label: string) => string;
+  chosen: string;
+  onPick: (key: string) => void;
+}
+
 /** What was measured against what was estimated; on the diagonal they agree. */
-export function Agreement({ of }: { of: Remeasured }) {
+export function Agreement({ of, axes: [estimated, measured] = ["estimated", "measured"], keyOf, chosen, onPick }: AgreementProps) {
   const { dots, low, high, zero } = scatterOf(of);
   const unit = of.unit === "" ? "" : `, ${of.unit}`;
   const across = (x: number): number => LEFT + x * SIDE;
@@ -23,7 +31,7 @@ export function Agreement({ of }: { of: Remeasured }) {
     <>
       <svg
         class="scatter" viewBox={`0 0 ${width} ${height}`} role="img"
-        aria-label={`${dots.length} estimates against their patches${of.pearson == null ? "" : `; Pearson ${of.pearson.toFixed(3)}`}; the list below has the numbers`}
+        aria-label={`${dots.length} estimates against what was measured${of.pearson == null ? "" : `; Pearson ${of.pearson.toFixed(3)}`}; the list below has the numbers`}
       >
         <rect x={LEFT} y={EDGE} width={SIDE} height={SIDE} rx={5} />
         <line class="axis" x1={across(zero)} x2={across(zero)} y1={EDGE} y2={EDGE + SIDE} />
@@ -35,14 +43,13 @@ export function Agreement({ of }: { of: Remeasured }) {
             <text x={LEFT - 6} y={up(place(value)) + 4} text-anchor="end">{plain(value)}</text>
           </g>
         ))}
-        <text x={LEFT + SIDE / 2} y={height - 4} text-anchor="middle">estimated{unit}; dashed: equal</text>
-        <text transform={`translate(11 ${EDGE + SIDE / 2}) rotate(-90)`} text-anchor="middle">measured{unit}</text>
+        <text x={LEFT + SIDE / 2} y={height - 4} text-anchor="middle">{estimated}{unit}; dashed: equal</text>
+        <text transform={`translate(11 ${EDGE + SIDE / 2}) rotate(-90)`} text-anchor="middle">{measured}{unit}</text>
         {dots.map(({ label, x, y, estimate, exact }) => {
-          const part = partOf(label);
-          const chosen = workspace.part.value === part;
+          const key = keyOf(label);
           return (
-            <circle key={label} class={chosen ? "dot chosen" : "dot"} cx={across(x)} cy={up(y)} r={chosen ? 6 : 4} onClick={() => change({ part: chosen ? "" : part })}>
-              <title>{label}: estimated {signedExact(estimate)}, measured {signedExact(exact)} {of.unit}</title>
+            <circle key={label} class={key === chosen ? "dot chosen" : "dot"} cx={across(x)} cy={up(y)} r={key === chosen ? 6 : 4} onClick={() => onPick(key)}>
+              <title>{label}: {estimated} {signedExact(estimate)}, {measured} {signedExact(exact)} {of.unit}</title>
             </circle>
           );
         })}
