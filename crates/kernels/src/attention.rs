@@ -22,6 +22,7 @@ use crate::exp::exp;
 use crate::matmul::{Matrix, dot_products, placed_product};
 use crate::reduce;
 use crate::tile::Target;
+use crate::turn::{Rows, turn};
 
 /// Who attends to whom.
 #[derive(Debug, Clone, Copy)]
@@ -261,34 +262,89 @@ pub fn causal_attention_backward(
     let shape = AttentionShape { n_lanes: rows / n_pos, n_heads, n_past: 0, sees: &sees };
     let keys = Keyed { past: None, own: k };
     let d_head = shape.check(q, keys);
-    let factor = 1.0 / (d_head as f32).sqrt();
     let mut out: Vec<f32> = Vec::with_capacity(3 * rows * width);
     let target = Target { to: out.as_mut_ptr(), row_stride: 3 * width };
-    let with_buffers = |(pattern, d_scores): &mut (Vec<f32>, Vec<f32>), task: usize| {
+    let of_one = |buffers: &mut BackwardBuffers, task: usize| {
         let (lane, head) = (task / n_heads, task % n_heads);
-        let [q, k, v, dz] = [q, k, v, dz].map(|m| of_head(m, shape, lane, head, 0..n_pos));
-        pattern.resize(n_pos * n_pos, 0.0);
-        d_scores.resize(n_pos * n_pos, 0.0);
-        let square = |buffer: &mut Vec<f32>| Target { to: buffer.as_mut_ptr(), row_stride: n_pos };
+        let all = [q, k, v, dz].map(|m| of_head(m, shape, lane, head, 0..n_pos));
         let part = |i: usize| target.after(lane * n_pos * 3 * width + i * width + head * d_head);
-        // SAFETY: the buffers are squares of `n_pos`; the rows and columns of `out` written here are this
-        // sequence's and this head's only, in each of the three parts.
-        unsafe {
-            shape.scores(square(pattern), q, keys, lane, head, n_pos);
-            softmax_of_seen(pattern, n_pos, &sees);
-            let p = Matrix::dense(pattern, n_pos, n_pos);
-            placed_product(part(2), false, p.transposed(), dz);
-            dot_products(square(d_scores), 1.0, dz, v);
-            softmax_backward(d_scores, pattern, n_pos, factor);
-            let ds = Matrix::dense(d_scores, n_pos, n_pos);
-            placed_product(part(0), false, ds, k);
-            placed_product(part(1), false, ds.transposed(), q);
-        }
+        // SAFETY: the rows and columns of `out` written here are this sequence's and this head's only, in each of
+        // the three parts.
+        unsafe { head_backward(buffers, all, &sees, [0, 1, 2].map(part)) };
     };
-    (0..shape.n_lanes * n_heads).into_par_iter().for_each_init(|| (vec![], vec![]), with_buffers);
+    (0..shape.n_lanes * n_heads).into_par_iter().for_each_init(BackwardBuffers::default, of_one);
     // SAFETY: all three parts of every head of every sequence have been written.
     unsafe { out.set_len(3 * rows * width) };
     out
+}
+
+/// What a thread needs for the derivative of one head.
+#[derive(Default)]
+struct BackwardBuffers {
+    /// Keys divided by `sqrt(d_head)`, and values, turned: `[d_head, pos]`, rows filled up with zeros.
+    turned: [Vec<f32>; 2],
+    /// Of a block of queries, `[query, key]`, rows filled up as well.
+    pattern: Vec<f32>,
+    d_scores: Vec<f32>,
+}
+
+/// The derivatives in one head's queries, keys and values, all `[pos, d_head]`, at `out`. A block of queries at a time,
+/// and of the keys those that one of them sees.
+///
+/// # Safety
+/// As [`placed_product`], for each of the three.
+unsafe fn head_backward(
+    buffers: &mut BackwardBuffers,
+    [q, k, v, dz]: [Matrix; 4],
+    sees: &[usize],
+    [dq, dk, dv]: [Target; 3],
+) {
+    let BackwardBuffers { turned, pattern, d_scores } = buffers;
+    let (n_pos, d_head) = q.shape();
+    let whole = n_pos.next_multiple_of(16);
+    let factor = 1.0 / (d_head as f32).sqrt();
+    for (turned, (rows, by)) in turned.iter_mut().zip([(k, factor), (v, 1.0)]) {
+        turned.clear();
+        turned.resize(d_head * whole, 0.0);
+        let to = Rows { at: turned.as_mut_ptr(), stride: whole };
+        // SAFETY: the rows were checked when the view was made, and there is room for as many columns.
+        unsafe { turn(rows.as_rows(), 0..n_pos, 0..d_head, to) };
+        if by != 1.0 {
+            turned.iter_mut().for_each(|x| *x *= by);
+        }
+    }
+    let [keys, values] = turned.each_ref().map(|turned| Matrix::dense(turned, d_head, whole));
+    for first in (0..n_pos).step_by(QUERIES) {
+        let queries = first..(first + QUERIES).min(n_pos);
+        let (n, n_keys) = (queries.len(), queries.end);
+        let width = n_keys.next_multiple_of(16);
+        let [q_here, dz_here] = [q, dz].map(|m| m.part(queries.clone(), 0..d_head));
+        for buffer in [&mut *pattern, &mut *d_scores] {
+            buffer.resize(n * width, 0.0);
+        }
+        let target = |buffer: &mut Vec<f32>| Target { to: buffer.as_mut_ptr(), row_stride: width };
+        // SAFETY: the buffers have a row of `width` values for each query of the block; the caller answers for the
+        // three derivatives, of which the rows of these queries, and of the keys they see, are written.
+        unsafe {
+            placed_product(target(pattern), false, q_here, keys.part(0..d_head, 0..width));
+            softmax_of_seen(pattern, width, &sees[queries.clone()]);
+            placed_product(target(d_scores), false, dz_here, values.part(0..d_head, 0..width));
+            softmax_backward(d_scores, pattern, width, factor);
+            let [p, ds] = [&*pattern, &*d_scores].map(|buffer| Matrix::dense(buffer, n, width));
+            let row = |out: Target, row: usize| out.after(row * out.row_stride);
+            placed_product(row(dq, first), false, ds.part(0..n, 0..n_keys), k.part(0..n_keys, 0..d_head));
+            // Keys that the blocks before have seen, and those that are new.
+            for (out, weights, rows) in [(dv, p, dz_here), (dk, ds, q_here)] {
+                placed_product(out, true, weights.part(0..n, 0..first).transposed(), rows);
+                placed_product(
+                    row(out, first),
+                    false,
+                    weights.part(0..n, queries.clone()).transposed(),
+                    rows,
+                );
+            }
+        }
+    }
 }
 
 vectorised! {

@@ -22,6 +22,32 @@ const DENSITY: f32 = 0.398_942_3;
 /// Values one thread takes at a time.
 const CHUNK: usize = 1 << 13;
 
+/// One of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gelu {
+    /// By the error function.
+    ByErf,
+    /// By the tanh approximation.
+    ByTanh,
+}
+
+impl Gelu {
+    pub(crate) fn in_place(self, x: &mut [f32]) {
+        match self {
+            Gelu::ByErf => by_erf_in_place(x),
+            Gelu::ByTanh => by_tanh_in_place(x),
+        }
+    }
+
+    /// From the derivative in `gelu(x)` to that in `x`.
+    pub(crate) fn backward_in_place(self, dx: &mut [f32], x: &[f32]) {
+        match self {
+            Gelu::ByErf => by_erf_backward(dx, x),
+            Gelu::ByTanh => by_tanh_backward(dx, x),
+        }
+    }
+}
+
 /// `gelu` of every value.
 pub fn gelu(x: &[f32]) -> Vec<f32> {
     each(x, by_erf_in_place)

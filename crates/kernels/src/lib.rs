@@ -21,6 +21,7 @@ pub mod cuda;
 mod dispatch;
 mod distribution;
 mod exp;
+mod filled;
 mod gelu;
 mod instructions;
 mod linear;
@@ -34,6 +35,7 @@ mod simd;
 mod testing;
 mod threads;
 mod tile;
+mod turn;
 
 #[cfg(feature = "mimalloc")]
 pub use allocator::{free_memory_is_kept, keep_free_memory};
@@ -43,10 +45,12 @@ pub use attention::{
 };
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use distribution::{entropy, largest, log_sum_exp};
-pub use gelu::{gelu, gelu_backward, gelu_new, gelu_new_backward};
+pub use filled::filled;
+pub use gelu::{Gelu, gelu, gelu_backward, gelu_new, gelu_new_backward};
 pub use instructions::InstructionSet;
 pub use linear::{
-    LinearGradients, Then, linear, linear_input_gradient, linear_input_gradient_of, linear_weight_gradients,
+    Then, linear, linear_and_gelu, linear_bias_gradient, linear_input_gradient, linear_input_gradient_of,
+    linear_input_gradient_through, linear_weight_gradient,
 };
 pub use matmul::Matrix;
 pub use norm::{NormGradients, layer_norm, layer_norm_backward, norm_divide, norm_scale};

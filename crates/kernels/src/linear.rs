@@ -10,9 +10,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::dispatch::vectorised;
-use crate::gelu;
+use crate::gelu::{self, Gelu};
 use crate::matmul::{Matrix, packed_product, packed_transposed_product, product};
-use crate::packed::PackedMatrix;
+use crate::packed::{PackedMatrix, Precision};
+use crate::tile::Target;
 
 /// What follows a linear map, done to its result before that leaves the cache.
 #[derive(Debug, Clone, Copy)]
@@ -25,15 +26,6 @@ pub enum Then<'a> {
     GeluNew,
     /// `residual + y`, of a dense `[rows, out]`.
     AddTo(&'a [f32]),
-}
-
-/// The derivatives in a linear map's weight and bias.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LinearGradients {
-    /// `[in, out]`, row after row.
-    pub w: Vec<f32>,
-    /// `[out]`
-    pub b: Vec<f32>,
 }
 
 /// `x W + b` for some columns of `W`, `[rows, columns]`, and what follows it. `b` is the bias of those columns.
@@ -63,6 +55,30 @@ pub fn linear(x: Matrix, w: &PackedMatrix, columns: Range<usize>, b: &[f32], the
     })
 }
 
+/// `x W + b` and its GELU, both `[rows, out]`: what a derivative needs of a map that a GELU follows.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn linear_and_gelu(x: Matrix, w: &PackedMatrix, b: &[f32], gelu: Gelu) -> (Vec<f32>, Vec<f32>) {
+    let (rows, out) = (x.shape().0, w.shape().1);
+    assert_eq!(b.len(), out, "one bias for each column");
+    let mut after: Vec<f32> = Vec::with_capacity(rows * out);
+    let target = Target { to: after.as_mut_ptr(), row_stride: out };
+    let before = packed_product(x, w, 0..out, |y, row, first| {
+        add(y, &b[first..first + y.len()]);
+        // SAFETY: there is room for `rows out` values, and this piece of this row is nobody else's.
+        let after = unsafe {
+            let to = target.after(row * out + first).to;
+            std::ptr::copy_nonoverlapping(y.as_ptr(), to, y.len());
+            std::slice::from_raw_parts_mut(to, y.len())
+        };
+        gelu.in_place(after);
+    });
+    // SAFETY: the product has as many values, and where each was finished one was written here.
+    unsafe { after.set_len(before.len()) };
+    (before, after)
+}
+
 /// `dx`, `[rows, in]`, from dense rows of `dy`.
 ///
 /// # Panics
@@ -79,13 +95,30 @@ pub fn linear_input_gradient_of(w: Matrix, dy: Matrix) -> Vec<f32> {
     product(dy, w.transposed())
 }
 
-/// `dW` and `db`; `dy` is `[rows, out]`, dense.
+/// The same through what came before the map, `x = gelu(before)` of dense `[rows, in]`: the derivative in `before`.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn linear_weight_gradients(x: Matrix, dy: &[f32], out: usize) -> LinearGradients {
-    let rows = x.shape().0;
-    LinearGradients { w: product(x.transposed(), Matrix::dense(dy, rows, out)), b: sum_of_rows(dy, out) }
+pub fn linear_input_gradient_through(w: Matrix, dy: Matrix, gelu: Gelu, before: &[f32]) -> Vec<f32> {
+    let d_in = w.shape().0;
+    assert_eq!(before.len(), dy.shape().0 * d_in, "one value for each result");
+    let w = PackedMatrix::new(w.transposed(), Precision::F32);
+    packed_product(dy, &w, 0..d_in, |dx, row, first| {
+        gelu.backward_in_place(dx, &before[row * d_in + first..][..dx.len()]);
+    })
+}
+
+/// `dW`, `[in, out]`, row after row; `dy` is `[rows, out]`, dense.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn linear_weight_gradient(x: Matrix, dy: &[f32], out: usize) -> Vec<f32> {
+    product(x.transposed(), Matrix::dense(dy, x.shape().0, out))
+}
+
+/// `db`, `[out]`; `dy` is `[rows, out]`, dense.
+pub fn linear_bias_gradient(dy: &[f32], out: usize) -> Vec<f32> {
+    sum_of_rows(dy, out)
 }
 
 vectorised! {
@@ -139,7 +172,6 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packed::Precision;
     use crate::testing::{for_each_instruction_set, noise};
 
     #[test]
@@ -158,12 +190,14 @@ mod tests {
             values[at] += 1.0;
             values
         };
-        let gradients = linear_weight_gradients(Matrix::dense(&x, rows, d_in), &c, out);
-        for at in 0..w.len() {
-            assert!((f(&x, &stepped(&w, at), &b) - base - f64::from(gradients.w[at])).abs() < 1e-2);
+        let dw = linear_weight_gradient(Matrix::dense(&x, rows, d_in), &c, out);
+        let db = linear_bias_gradient(&c, out);
+        assert_eq!((dw.len(), db.len()), (w.len(), b.len()));
+        for (at, dw) in dw.iter().enumerate() {
+            assert!((f(&x, &stepped(&w, at), &b) - base - f64::from(*dw)).abs() < 1e-2);
         }
-        for at in 0..b.len() {
-            assert!((f(&x, &w, &stepped(&b, at)) - base - f64::from(gradients.b[at])).abs() < 1e-2);
+        for (at, db) in db.iter().enumerate() {
+            assert!((f(&x, &w, &stepped(&b, at)) - base - f64::from(*db)).abs() < 1e-2);
         }
         let view = Matrix::dense(&w, d_in, out);
         let packed = PackedMatrix::new(view, Precision::F32);
@@ -180,14 +214,24 @@ mod tests {
         for_each_instruction_set(|set| {
             let (rows, d_in, out) = (13, 37, 501);
             let (x, w, b) = (noise(rows * d_in, 1), noise(d_in * out, 2), noise(out, 3));
-            let residual = noise(rows * out, 4);
-            let w = PackedMatrix::new(Matrix::dense(&w, d_in, out), Precision::F32);
+            let (residual, w_values) = (noise(rows * out, 4), w);
+            let w = PackedMatrix::new(Matrix::dense(&w_values, d_in, out), Precision::F32);
             let of = |then: Then| linear(Matrix::dense(&x, rows, d_in), &w, 0..out, &b, then);
             let plain = of(Then::Keep);
             assert_eq!(of(Then::Gelu), gelu::gelu(&plain), "{set}");
             assert_eq!(of(Then::GeluNew), gelu::gelu_new(&plain), "{set}");
             let sum: Vec<f32> = residual.iter().zip(&plain).map(|(r, y)| r + y).collect();
             assert_eq!(of(Then::AddTo(&residual)), sum, "{set}");
+            for (gelu, forward, backward) in [
+                (Gelu::ByErf, gelu::gelu as fn(&[f32]) -> _, gelu::gelu_backward as fn(&[f32], &[f32]) -> _),
+                (Gelu::ByTanh, gelu::gelu_new, gelu::gelu_new_backward),
+            ] {
+                let both = linear_and_gelu(Matrix::dense(&x, rows, d_in), &w, &b, gelu);
+                assert_eq!(both, (plain.clone(), forward(&plain)), "{set}");
+                let (w, dy) = (Matrix::dense(&w_values, d_in, out), Matrix::dense(&plain, rows, out));
+                let through = linear_input_gradient_through(w, dy, gelu, &x);
+                assert_eq!(through, backward(&x, &linear_input_gradient_of(w, dy)), "{set}");
+            }
         });
     }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::packed::{PackedMatrix, Precision, Values};
 use crate::simd::Element;
 use crate::tile::{self, Block, Dots, Panels, Strided, Target, tile_rows};
+use crate::turn::{Rows, turn};
 
 /// A matrix inside a slice: element `(row, column)` stands at `row * row_stride + column * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,12 @@ impl<'a> Matrix<'a> {
     pub(crate) fn row(&self, row: usize) -> &'a [f32] {
         debug_assert!(self.neighbours_in_row());
         &self.data[row * self.row_stride..][..self.columns]
+    }
+
+    /// Where its rows are, which must be of neighbouring values.
+    pub(crate) fn as_rows(&self) -> Rows<*const f32> {
+        debug_assert!(self.neighbours_in_row());
+        Rows { at: self.data.as_ptr(), stride: self.row_stride }
     }
 
     fn strided(&self) -> Strided<f32> {
@@ -157,6 +164,8 @@ fn blocks<E: Element>(
     let first_panel = columns.start / width * width;
     let column_blocks = (columns.end - first_panel).div_ceil(wide);
     let target = Target { to: out.as_mut_ptr(), row_stride: n };
+    let turned = (!a.neighbours_in_row() && a.neighbours_in_column()).then(|| row_by_row(a));
+    let a = turned.as_ref().map_or(a, |values| Matrix::dense(values, m, a.columns));
     let left = a.strided();
     (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
         let (row, column) = (task / column_blocks * rows, first_panel + task % column_blocks * wide);
@@ -187,6 +196,26 @@ fn blocks<E: Element>(
     });
     // SAFETY: the blocks cover all `m n` values.
     unsafe { out.set_len(m * n) };
+    out
+}
+
+/// A matrix whose columns are neighbouring values, row after row. A tile reads its rows a step at a time: down a column
+/// that is a cache line for each step, and at some widths all of them want the same place in the cache.
+fn row_by_row(a: Matrix) -> Vec<f32> {
+    /// Rows one thread writes at a time.
+    const SLAB: usize = 16;
+    let (rows, columns) = a.shape();
+    let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
+    let to = Target { to: out.as_mut_ptr(), row_stride: columns };
+    let turned = a.transposed();
+    (0..rows.div_ceil(SLAB)).into_par_iter().for_each(|slab| {
+        let slab = slab * SLAB..((slab + 1) * SLAB).min(rows);
+        // SAFETY: the view was checked when it was made, and its columns are neighbouring values; there is room for all
+        // rows, of which each task writes its own.
+        unsafe { turn(turned.as_rows(), 0..columns, slab, Rows { at: to.after(0).to, stride: columns }) };
+    });
+    // SAFETY: every column of every row has been written.
+    unsafe { out.set_len(rows * columns) };
     out
 }
 

@@ -193,25 +193,28 @@ fn pack<E: Element>(matrix: Matrix, width: usize) -> Aligned<E> {
 fn pack_rows<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mut [MaybeUninit<E>]) {
     let (rows, columns) = matrix.shape();
     let panel_len = rows * width;
+    let last = columns.min(first + panels.len() / rows);
     for row in 0..rows {
-        let mut rest = &matrix.row(row)[first..columns.min(first + panels.len() / rows)];
-        for panel in panels.chunks_exact_mut(panel_len) {
-            let (here, after) = rest.split_at(width.min(rest.len()));
-            let (values, padding) = panel[row * width..][..width].split_at_mut(here.len());
-            for (x, value) in values.iter_mut().zip(here) {
-                x.write(E::of(*value));
+        let from = &matrix.row(row)[first..last];
+        for (from, panel) in from.chunks(width).zip(panels.chunks_exact_mut(panel_len)) {
+            let to = &mut panel[row * width..][..width];
+            let (sixteens, rest) = from.as_chunks::<16>();
+            for (to, from) in to.as_chunks_mut::<16>().0.iter_mut().zip(sixteens) {
+                *to = from.map(|x| MaybeUninit::new(E::of(x)));
             }
-            padding.fill(MaybeUninit::new(E::ZERO));
-            rest = after;
+            if from.len() < width {
+                let (values, padding) = to[16 * sixteens.len()..].split_at_mut(rest.len());
+                for (x, value) in values.iter_mut().zip(rest) {
+                    x.write(E::of(*value));
+                }
+                padding.fill(MaybeUninit::new(E::ZERO));
+            }
         }
     }
 }
 
-/// Writes panels from column `first` on, where a column's values are neighbours: sixteen rows at a time, so that
-/// each cache line of the matrix is used up while it is near.
+/// Writes panels from column `first` on, where a column's values are neighbours.
 fn pack_columns<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mut [MaybeUninit<E>]) {
-    /// Rows taken at a time: a cache line of f32.
-    const ROWS: usize = 16;
     let (rows, columns) = matrix.shape();
     let turned = matrix.transposed();
     for (panel, values) in panels.chunks_exact_mut(rows * width).enumerate() {
@@ -220,14 +223,8 @@ fn pack_columns<E: Element>(matrix: Matrix, first: usize, width: usize, panels: 
         if n_columns < width {
             values.fill(MaybeUninit::new(E::ZERO));
         }
-        for (block, values) in values.chunks_mut(ROWS * width).enumerate() {
-            for column in 0..n_columns {
-                let from = &turned.row(first + column)[block * ROWS..];
-                for (line, x) in values.chunks_exact_mut(width).zip(from) {
-                    line[column].write(E::of(*x));
-                }
-            }
-        }
+        let of_panel = turned.part(first..first + n_columns, 0..rows);
+        E::turn(of_panel, values, width);
     }
 }
 

@@ -4,7 +4,12 @@
 //! multiply-add per step everywhere and [`Sixteen::sum`] adds in one order everywhere, so all instruction
 //! sets give the same bits.
 
+use std::mem::MaybeUninit;
+
 use half::bf16;
+
+use crate::matmul::Matrix;
+use crate::turn::{Rows, turn};
 
 /// Sixteen f32.
 ///
@@ -47,6 +52,23 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// # Safety
     /// As [`Sixteen`] says.
     unsafe fn load<S: Sixteen>(from: *const Self) -> S::V;
+
+    /// Writes `from[row][column]`, whose rows are of neighbouring values, to `to[column * stride + row]`.
+    ///
+    /// # Panics
+    /// Where there is no room.
+    fn turn(from: Matrix, to: &mut [MaybeUninit<Self>], stride: usize) {
+        let (rows, columns) = from.shape();
+        // Some columns at a time, so that each cache line is used up while it is near.
+        for first in (0..columns).step_by(16) {
+            for row in 0..rows {
+                let values = &from.row(row)[first..columns.min(first + 16)];
+                for (i, x) in values.iter().enumerate() {
+                    to[(first + i) * stride + row].write(Self::of(*x));
+                }
+            }
+        }
+    }
 }
 
 impl Element for f32 {
@@ -64,6 +86,17 @@ impl Element for f32 {
     unsafe fn load<S: Sixteen>(from: *const f32) -> S::V {
         // SAFETY: the caller's promise is the one asked for.
         unsafe { S::load(from) }
+    }
+
+    fn turn(from: Matrix, to: &mut [MaybeUninit<f32>], stride: usize) {
+        let (rows, columns) = from.shape();
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        assert!(rows <= stride && (columns - 1) * stride + rows <= to.len(), "room for a matrix turned");
+        let to = Rows { at: to.as_mut_ptr().cast(), stride };
+        // SAFETY: the view was checked when it was made, and the room just now.
+        unsafe { turn(from.as_rows(), 0..rows, 0..columns, to) };
     }
 }
 

@@ -120,9 +120,9 @@ fn push_affine(push: &mut dyn FnMut(&str, Tensor), name: &str, affine: Option<&A
 
 fn push_qkv(push: &mut dyn FnMut(&str, Tensor), config: &Config, qkv: &Linear) -> Result<()> {
     let (width, heads, d_head) = (config.d_attn(), config.n_heads, config.d_head);
+    let all = qkv.w.contiguous()?.reshape((config.d_model, 3, heads, d_head))?;
     for (i, letter) in ["Q", "K", "V"].into_iter().enumerate() {
-        let w = qkv.w.narrow(1, i * width, width)?.contiguous()?;
-        let w = w.reshape((config.d_model, heads, d_head))?.transpose(0, 1)?; // [head, d_model, d_head]
+        let w = all.narrow(1, i, 1)?.squeeze(1)?.transpose(0, 1)?; // [head, d_model, d_head]
         push(&format!("attn.W_{letter}"), w);
         let b = qkv.b.narrow(0, i * width, width)?.contiguous()?.reshape((heads, d_head))?;
         push(&format!("attn.b_{letter}"), b);
@@ -169,7 +169,6 @@ fn digest(tensor: &Tensor) -> Result<blake3::Hash> {
 #[derive(Default)]
 struct Digest {
     hasher: blake3::Hasher,
-    bytes: Vec<u8>,
 }
 
 impl Digest {
@@ -179,12 +178,14 @@ impl Digest {
     }
 
     fn add(&mut self, values: &[f32]) {
+        // As they lie in memory, where that is the order asked for.
+        if cfg!(target_endian = "little") {
+            self.hasher.update_rayon(bytemuck::cast_slice(values));
+            return;
+        }
         for piece in values.chunks(PIECE) {
-            self.bytes.resize(4 * piece.len(), 0);
-            for (bytes, x) in self.bytes.as_chunks_mut::<4>().0.iter_mut().zip(piece) {
-                *bytes = x.to_le_bytes();
-            }
-            self.hasher.update_rayon(&self.bytes);
+            let bytes: Vec<u8> = piece.iter().flat_map(|x| x.to_le_bytes()).collect();
+            self.hasher.update_rayon(&bytes);
         }
     }
 }

@@ -5,19 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor, WithDType};
 use half::{bf16, f16};
+use microtome_kernels::filled;
 use rayon::prelude::*;
 
 use super::{Entry, StoredDtype};
 use crate::error::{Error, Result};
 
-/// Elements converted at a time: large enough to stream, small enough to stay in cache.
+/// Elements read and converted at a time: large enough to stream, small enough to stay in cache.
 const PIECE_ELEMENTS: usize = 1 << 15;
 
-/// Elements that one thread reads in one go.
-const TASK_ELEMENTS: usize = 1 << 18;
-
 /// A float type that weights are computed in.
-pub(super) trait Float: WithDType {
+pub(super) trait Float: WithDType + Default {
     fn of_f32(x: f32) -> Self;
     fn of_f64(x: f64) -> Self;
     fn finite(self) -> bool;
@@ -117,25 +115,21 @@ fn elements<T: Float>(name: &str, entry: &Entry, count: usize) -> Result<(Vec<T>
             found: entry.start + entry.len,
         });
     }
-    let mut values = vec![T::zero(); count];
     let all_finite = AtomicBool::new(true);
-    let read_task = |(task, out): (usize, &mut [T])| -> std::io::Result<()> {
+    let read = |bytes: &mut Vec<u8>, first: usize, out: &mut [T]| -> std::io::Result<()> {
         let mut file = entry.file.open()?;
-        file.seek(SeekFrom::Start(entry.start + (task * TASK_ELEMENTS * size) as u64))?;
-        let mut bytes = vec![0; PIECE_ELEMENTS.min(out.len()) * size];
-        for piece in out.chunks_mut(PIECE_ELEMENTS) {
-            let bytes = &mut bytes[..piece.len() * size];
-            file.read_exact(bytes)?;
-            convert(bytes, piece);
-            // Looked at here, where it is at hand. No early end: that would keep the loop from being vectorised.
-            if !piece.iter().fold(true, |all, x| all & x.finite()) {
-                all_finite.store(false, Ordering::Relaxed);
-            }
+        file.seek(SeekFrom::Start(entry.start + (first * size) as u64))?;
+        bytes.resize(out.len() * size, 0);
+        file.read_exact(bytes)?;
+        convert(bytes, out);
+        // Looked at here, where it is at hand. No early end: that would keep the loop from being vectorised.
+        if !out.iter().fold(true, |all, x| all & x.finite()) {
+            all_finite.store(false, Ordering::Relaxed);
         }
         Ok(())
     };
-    let read = values.par_chunks_mut(TASK_ELEMENTS).enumerate().try_for_each(read_task);
-    read.map_err(|source| Error::Io { path: entry.file.path().to_owned(), source })?;
+    let values = filled(count, PIECE_ELEMENTS, Vec::new, read)
+        .map_err(|source| Error::Io { path: entry.file.path().to_owned(), source })?;
     Ok((values, all_finite.into_inner()))
 }
 
@@ -167,7 +161,7 @@ fn fill<T, const N: usize>(bytes: &[u8], out: &mut [T], value: impl Fn([u8; N]) 
 
 fn check_finite<T: Float>(name: &str, entry: &Entry, values: &[T]) -> Result<()> {
     let count_in = |piece: &[T]| piece.iter().filter(|x| !x.finite()).count();
-    let count = values.par_chunks(TASK_ELEMENTS).map(count_in).sum();
+    let count = values.par_chunks(PIECE_ELEMENTS).map(count_in).sum();
     if count == 0 {
         return Ok(());
     }

@@ -92,16 +92,22 @@ impl CustomOp3 for Linear {
             })?),
             false => None,
         };
-        if !w.track_op() && !b.track_op() {
-            return Ok((dx, None, None));
-        }
-        let gradients = on_slices([x, &dy], |[x_data, dy_data]| {
-            let dy = dense(dy_data, dy.layout())?;
-            Ok(kernels::linear_weight_gradients(matrix(x_data, x.layout())?, dy, out))
-        })?;
-        let dw = Tensor::from_vec(gradients.w, w.shape(), w.device())?;
-        let db = Tensor::from_vec(gradients.b, b.shape(), b.device())?;
-        Ok((dx, Some(dw), Some(db)))
+        let dw = match w.track_op() {
+            true => Some(on_slices([x, &dy], |[x_data, dy_data]| {
+                let dy = dense(dy_data, dy.layout())?;
+                let dw = kernels::linear_weight_gradient(matrix(x_data, x.layout())?, dy, out);
+                Tensor::from_vec(dw, w.shape(), w.device())
+            })?),
+            false => None,
+        };
+        let db = match b.track_op() {
+            true => Some(on_slices([&dy], |[data]| {
+                let db = kernels::linear_bias_gradient(dense(data, dy.layout())?, out);
+                Tensor::from_vec(db, b.shape(), b.device())
+            })?),
+            false => None,
+        };
+        Ok((dx, dw, db))
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor, TensorId, bail};
-use microtome_kernels::{self as kernels, AttentionShape, Keyed, Matrix, PackedMatrix, Precision};
+use microtome_kernels::{self as kernels, AttentionShape, Gelu, Keyed, Matrix, PackedMatrix, Precision};
 use rayon::prelude::*;
 
 use super::fused::{dense, matrix, on_slices};
@@ -71,8 +71,8 @@ pub(crate) fn mlp_half(
         return Ok(None);
     };
     let inner = match activation {
-        Activation::GeluNew => Inner::GeluNew,
-        Activation::Gelu => Inner::Gelu,
+        Activation::GeluNew => Inner::Gelu(Gelu::ByTanh),
+        Activation::Gelu => Inner::Gelu(Gelu::ByErf),
         Activation::Relu | Activation::Silu => return Ok(None),
     };
     half(x, norm_of(eps, block.ln2.as_ref()), input, output, inner, sink)
@@ -109,8 +109,7 @@ struct Norm {
 #[derive(Clone, Copy)]
 enum Inner {
     Attention { n_pos: usize, n_heads: usize },
-    Gelu,
-    GeluNew,
+    Gelu(Gelu),
 }
 
 /// `y = x + second(inner(first(norm(x))))`
@@ -155,31 +154,13 @@ impl Norm {
     }
 }
 
-impl Inner {
-    fn forward(self, x: &[f32], rows: usize) -> Vec<f32> {
-        match self {
-            Inner::Gelu => kernels::gelu(x),
-            Inner::GeluNew => kernels::gelu_new(x),
-            Inner::Attention { n_pos, n_heads } => {
-                let [q, k, v] = three_parts(x, rows);
-                let sees: Vec<usize> = (1..=n_pos).collect();
-                let shape = AttentionShape { n_lanes: rows / n_pos.max(1), n_heads, n_past: 0, sees: &sees };
-                let [keys, values] = [k, v].map(|own| Keyed { past: None, own });
-                kernels::causal_attention(q, keys, values, shape)
-            }
-        }
-    }
-
-    fn backward(self, x: &[f32], rows: usize, dy: &[f32]) -> Vec<f32> {
-        match self {
-            Inner::Gelu => kernels::gelu_backward(x, dy),
-            Inner::GeluNew => kernels::gelu_new_backward(x, dy),
-            Inner::Attention { n_pos, n_heads } => {
-                let dz = Matrix::dense(dy, rows, dy.len() / rows.max(1));
-                kernels::causal_attention_backward(three_parts(x, rows), n_pos, n_heads, dz)
-            }
-        }
-    }
+/// `z` of queries, keys and values side by side, `[rows, 3 * width]`.
+fn attention(qkv: &[f32], rows: usize, n_pos: usize, n_heads: usize) -> Vec<f32> {
+    let [q, k, v] = three_parts(qkv, rows);
+    let sees: Vec<usize> = (1..=n_pos).collect();
+    let shape = AttentionShape { n_lanes: rows / n_pos.max(1), n_heads, n_past: 0, sees: &sees };
+    let [keys, values] = [k, v].map(|own| Keyed { past: None, own });
+    kernels::causal_attention(q, keys, values, shape)
 }
 
 /// Queries, keys and values that stand side by side.
@@ -189,27 +170,46 @@ fn three_parts(qkv: &[f32], rows: usize) -> [Matrix<'_>; 3] {
     [0, 1, 2].map(|part| all.part(0..rows, part * width..(part + 1) * width))
 }
 
-fn linear(x: &[f32], map: &Linear, then: kernels::Then) -> Candle<Vec<f32>> {
-    let (d_in, d_out) = map.w.dims2()?;
+/// Lends a map's weight, packed, and its bias.
+fn with_packed<T>(map: &Linear, with: impl FnOnce(&PackedMatrix, &[f32]) -> T) -> Candle<T> {
     on_slices([&map.w, &map.b], |[w, b]| {
         let w = PackedMatrix::new(matrix(w, map.w.layout())?, Precision::F32);
-        let x = Matrix::dense(x, x.len() / d_in, d_in);
-        Ok(kernels::linear(x, &w, 0..d_out, dense(b, map.b.layout())?, then))
+        Ok(with(&w, dense(b, map.b.layout())?))
     })
 }
 
-/// The derivative in what a map is given; those in its weights go to the sink.
-fn linear_backward(x: &[f32], map: &Linear, dy: &[f32], sink: &GradientSink) -> Candle<Vec<f32>> {
+fn linear(x: &[f32], map: &Linear, then: kernels::Then) -> Candle<Vec<f32>> {
     let (d_in, d_out) = map.w.dims2()?;
-    let rows = dy.len() / d_out;
-    if map.w.track_op() || map.b.track_op() {
-        let gradients = kernels::linear_weight_gradients(Matrix::dense(x, rows, d_in), dy, d_out);
-        sink.add(&map.w, gradients.w)?;
-        sink.add(&map.b, gradients.b)?;
+    with_packed(map, |w, b| kernels::linear(Matrix::dense(x, x.len() / d_in, d_in), w, 0..d_out, b, then))
+}
+
+fn linear_and_gelu(x: &[f32], map: &Linear, gelu: Gelu) -> Candle<(Vec<f32>, Vec<f32>)> {
+    let d_in = map.w.dim(0)?;
+    with_packed(map, |w, b| kernels::linear_and_gelu(Matrix::dense(x, x.len() / d_in, d_in), w, b, gelu))
+}
+
+/// Leaves the derivatives in a map's weight and bias in the sink.
+fn weight_gradients(x: &[f32], map: &Linear, dy: &[f32], sink: &GradientSink) -> Candle<()> {
+    let (d_in, d_out) = map.w.dims2()?;
+    if map.w.track_op() {
+        let x = Matrix::dense(x, dy.len() / d_out, d_in);
+        sink.add(&map.w, kernels::linear_weight_gradient(x, dy, d_out))?;
     }
+    if map.b.track_op() {
+        sink.add(&map.b, kernels::linear_bias_gradient(dy, d_out))?;
+    }
+    Ok(())
+}
+
+/// The derivative in what a map is given, or, through a GELU, in what that was given.
+fn input_gradient(map: &Linear, dy: &[f32], through: Option<(Gelu, &[f32])>) -> Candle<Vec<f32>> {
+    let d_out = map.w.dim(1)?;
     on_slices([&map.w], |[w]| {
-        let w = matrix(w, map.w.layout())?;
-        Ok(kernels::linear_input_gradient_of(w, Matrix::dense(dy, rows, d_out)))
+        let (w, dy) = (matrix(w, map.w.layout())?, Matrix::dense(dy, dy.len() / d_out, d_out));
+        Ok(match through {
+            None => kernels::linear_input_gradient_of(w, dy),
+            Some((gelu, before)) => kernels::linear_input_gradient_through(w, dy, gelu, before),
+        })
     })
 }
 
@@ -222,8 +222,15 @@ impl CustomOp1 for Half {
         let (rows, d) = layout.shape().dims2()?;
         let x = dense(x.as_slice()?, layout)?;
         let normed = self.norm.as_ref().map(|norm| norm.forward(x, d)).transpose()?;
-        let before = linear(normed.as_deref().unwrap_or(x), &self.first, kernels::Then::Keep)?;
-        let after = self.inner.forward(&before, rows);
+        let input = normed.as_deref().unwrap_or(x);
+        let (before, after) = match self.inner {
+            Inner::Gelu(gelu) => linear_and_gelu(input, &self.first, gelu)?,
+            Inner::Attention { n_pos, n_heads } => {
+                let before = linear(input, &self.first, kernels::Then::Keep)?;
+                let after = attention(&before, rows, n_pos, n_heads);
+                (before, after)
+            }
+        };
         let y = linear(&after, &self.second, kernels::Then::AddTo(x))?;
         let kept = Kept { normed, before, after };
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
@@ -236,10 +243,17 @@ impl CustomOp1 for Half {
         let ((rows, d), dy) = (x.dims2()?, dy.contiguous()?);
         let dx = on_slices([x, &dy], |[x_data, dy_data]| {
             let (x, dy) = (dense(x_data, x.layout())?, dense(dy_data, dy.layout())?);
-            let d_after = linear_backward(&after, &self.second, dy, &self.sink)?;
-            let d_before = self.inner.backward(&before, rows, &d_after);
-            let normed = normed.as_deref().unwrap_or(x);
-            let mut dx = linear_backward(normed, &self.first, &d_before, &self.sink)?;
+            weight_gradients(&after, &self.second, dy, &self.sink)?;
+            let d_before = match self.inner {
+                Inner::Gelu(gelu) => input_gradient(&self.second, dy, Some((gelu, &before)))?,
+                Inner::Attention { n_pos, n_heads } => {
+                    let dz = input_gradient(&self.second, dy, None)?;
+                    let dz = Matrix::dense(&dz, rows, dz.len() / rows.max(1));
+                    kernels::causal_attention_backward(three_parts(&before, rows), n_pos, n_heads, dz)
+                }
+            };
+            weight_gradients(normed.as_deref().unwrap_or(x), &self.first, &d_before, &self.sink)?;
+            let mut dx = input_gradient(&self.first, &d_before, None)?;
             if let Some(norm) = &self.norm {
                 dx = norm.backward(x, d, &dx, &self.sink)?;
             }

@@ -13,7 +13,7 @@ use microtome::TextModel;
 use microtome::tuned_lens::{Translator, TunedLens};
 use microtome_kernels::{
     Matrix, PackedMatrix, Precision, Then, layer_norm, layer_norm_backward, linear, linear_input_gradient,
-    linear_weight_gradients, log_sum_exp,
+    linear_weight_gradient, log_sum_exp,
 };
 use microtome_model::{Device, Hook, Processing, RunOptions, Site, Tensor, with_rows};
 use rayon::prelude::*;
@@ -129,7 +129,7 @@ impl<'m> LensLearner<'m> {
             let d = self.head.d_model;
             let h = translated(x, translator, d);
             let (loss, dh) = self.head.loss_and_gradient(&h, &batch);
-            let dw = linear_weight_gradients(Matrix::dense(&dh, batch.rows, d), x, d).w;
+            let dw = linear_weight_gradient(Matrix::dense(&dh, batch.rows, d), x, d);
             let mut db = vec![0.0; d];
             for row in dh.chunks_exact(d) {
                 db.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
