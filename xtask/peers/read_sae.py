@@ -1,7 +1,7 @@
-"""An autoencoder as SAELens reads it, against what was computed elsewhere: read_sae.py FOLDER CODES.
+"""An autoencoder as SAELens reads it, against what was computed elsewhere: read_sae.py FOLDER CODES [AGAIN].
 
-CODES is a safetensors file with `x`, `features` and `reconstruction`, positions first. Fails where SAELens's numbers differ by more than
-rounding, or where it has not understood the settings.
+CODES is a safetensors file with `x` (what is encoded), `features` and `reconstruction`, positions first. Fails where SAELens's numbers differ by more than
+rounding, or where it has not understood the settings. Into the folder AGAIN it is then saved by SAELens.
 """
 
 import json
@@ -18,10 +18,11 @@ said = json.loads((folder / "cfg.json").read_text())
 sae = SAE.load_from_disk(folder, dtype="float32")
 with torch.no_grad():
     features = sae.encode(codes["x"])
-    reconstruction = sae.decode(features)
+    # Not `decode`, which leaves out what a transcoder's skip connection adds.
+    reconstruction = sae(codes["x"])
 assert sae.cfg.architecture() == said["architecture"], sae.cfg.architecture()
-for key in ("hook_name", "model_name", "prepend_bos", "context_size"):
-    assert sae.cfg.metadata[key] == said["metadata"][key], (key, sae.cfg.metadata[key])
+for key in ("hook_name", "hook_name_out", "model_name", "prepend_bos", "context_size"):
+    assert sae.cfg.metadata[key] == said["metadata"].get(key), (key, sae.cfg.metadata[key])
 norms = sae.W_dec.norm(dim=1)
 
 
@@ -39,3 +40,5 @@ print(
 )
 assert max(distances) < 1e-5, distances
 assert ((features > 0) == (codes["features"] > 0)).float().mean() > 0.9999
+if len(sys.argv) > 3:
+    sae.save_model(sys.argv[3])

@@ -1,8 +1,10 @@
 //! `cargo xtask check-sae`: sparse autoencoders trained here, read by SAELens.
 //!
 //! Trains small autoencoders of both architectures on the embedded model, in f32 and in half precision, at a
-//! site of the residual stream and at one with heads; the embedded one is checked as well. Features and reconstruction
-//! here (`sae_codes`, an example of the library) are compared with those of `sae_lens.SAE.load_from_disk` on the same activations.
+//! site of the residual stream and at one with heads; makes transcoders of every architecture (`make_transcoders`, an
+//! example of the library); the embedded autoencoder is checked as well. Features and reconstruction
+//! here (`sae_codes`, an example of the library) are compared with those of `sae_lens.SAE.load_from_disk` on the same activations; and so
+//! are those of the files that SAELens saves of each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +32,10 @@ const TRAINED: [(&str, &str); 4] = [
     ),
 ];
 
+/// Folders that `make_transcoders` writes.
+const TRANSCODERS: [&str; 4] =
+    ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"];
+
 /// Which Python.
 #[derive(Args)]
 pub struct CheckSae {
@@ -47,6 +53,11 @@ impl CheckSae {
         };
         let dir = root.join("target/check-sae");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+        // As the rest of the workspace is built, so that nothing is compiled once more.
+        let needed = ["--bin", "microtome", "--example", "make_transcoders", "--example", "sae_codes"];
+        ran(cargo().args(["build", "--quiet", "--workspace"]).args(needed).current_dir(root))?;
+        let built = root.join("target/debug");
+        let example = |name: &str| Command::new(built.join("examples").join(name));
         let mut folders = vec![root.join("models/demo/sae")];
         for (name, settings) in TRAINED {
             let file = dir.join(format!("{name}.toml"));
@@ -55,17 +66,25 @@ impl CheckSae {
             );
             std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
             let out = dir.join(name);
-            let built = ["run", "--quiet", "-p", "microtome-cli", "--", "sae", "train", "--fresh", "--quiet"];
-            ran(cargo().args(built).arg(&file).arg("--out").arg(&out).current_dir(root))?;
+            let train = ["sae", "train", "--fresh", "--quiet"];
+            ran(Command::new(built.join("microtome")).args(train).arg(&file).arg("--out").arg(&out))?;
             folders.push(out.join("last"));
         }
-        for folder in folders {
-            let codes = dir.join("codes.safetensors");
-            let example = ["run", "--quiet", "-p", "microtome", "--example", "sae_codes", "--"];
-            ran(cargo().args(example).arg(&folder).arg(&codes).current_dir(root))?;
+        let made = dir.join("transcoders");
+        ran(example("make_transcoders").arg(&made))?;
+        folders.extend(TRANSCODERS.map(|name| made.join(name)));
+        let codes = dir.join("codes.safetensors");
+        let read = |folder: &Path, again: Option<&Path>| {
+            ran(example("sae_codes").arg(folder).arg(&codes))?;
             let script = root.join("xtask/peers/read_sae.py");
-            let read = ran(Command::new(&python).arg(script).arg(&folder).arg(&codes));
-            read.with_context(|| format!("SAELens reads `{}` otherwise", folder.display()))?;
+            let read = ran(Command::new(&python).arg(script).arg(folder).arg(&codes).args(again));
+            read.with_context(|| format!("SAELens reads `{}` otherwise", folder.display()))
+        };
+        for folder in folders {
+            // What SAELens has read it saves, and that is read here.
+            let again = dir.join("again");
+            read(&folder, Some(&again))?;
+            read(&again, None)?;
         }
         Ok(())
     }

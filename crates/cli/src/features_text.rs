@@ -67,8 +67,8 @@ const TOKEN_LIST: usize = 5;
 
 /// What an autoencoder is, in a line.
 pub fn sae_line(sae: &SaeReport) -> String {
-    let SaeReport { name, architecture, hook, d_sae, .. } = sae;
-    format!("{name} · {architecture}, {d_sae} features at {hook}")
+    let SaeReport { name, architecture, d_sae, .. } = sae;
+    format!("{name} · {architecture}, {d_sae} features at {}", sae.place())
 }
 
 fn quality_text(out: &mut String, quality: &SaeQuality) {

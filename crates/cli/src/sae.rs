@@ -19,8 +19,8 @@ use crate::sae_train;
 
 /// Sparse autoencoders: what they are, which features are active, what they are worth
 ///
-/// An autoencoder is a folder in SAELens's format, release/id as SAELens names them, or a folder of a Hugging Face
-/// repository. It is run on the model it was trained on, with weights processed as they were then; anything else is
+/// An autoencoder, or a transcoder, is a folder in SAELens's format, release/id as SAELens names them, or a folder of a
+/// Hugging Face repository. It is run on the model it was trained on, with weights processed as they were then; anything else is
 /// refused.
 #[derive(clap::Args)]
 pub struct Args {
@@ -152,8 +152,15 @@ fn info_text(report: &SaeReport) -> String {
     let k = report.k.map_or(String::new(), |k| format!(", the {k} largest of each position"));
     line("autoencoder", report.name.to_string());
     line("kind", format!("{}{k}", report.architecture));
-    line("hook", report.hook.clone());
-    line("sizes", format!("{} features of {} numbers", report.d_sae, report.d_in));
+    match &report.hook_out {
+        None => line("hook", report.hook.clone()),
+        Some(out) => {
+            line("reads at", report.hook.clone());
+            line("writes at", out.clone());
+        }
+    }
+    let written = report.d_out.map_or(String::new(), |d_out| format!(" that write {d_out}"));
+    line("sizes", format!("{} features of {} numbers{written}", report.d_sae, report.d_in));
     line("normalised", report.normalization.clone());
     line("trained on", report.trained_on.clone().unwrap_or_else(|| "its files do not say".to_owned()));
     let weights = match report.weights {

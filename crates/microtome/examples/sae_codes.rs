@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p microtome --example sae_codes FOLDER OUT.safetensors
 //!
-//! Writes `x`, `features` and `reconstruction`, positions first, heads apart where there are heads, BOS left out.
+//! Writes `x` (what is encoded), `features` and `reconstruction`, positions first, heads apart where there are heads, BOS left out.
 
 use std::error::Error;
 use std::path::Path;
@@ -23,14 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [folder, out] = &args[..] else { return Err("give a folder and a file to write".into()) };
     let sae = Sae::load(Path::new(folder))?;
-    let raw = sae.config().trained_on.processing(sae.hook().site) == Some(Processing::Raw);
-    let weights = if raw { Processing::Raw } else { Processing::Folded };
+    let weights = sae.config().processing().map_or(Processing::Folded, |(_, weights)| weights);
     let model = TextModel::load(demo::NAME, weights, &LoadOptions::default(), &mut ())?;
     sae.check(&model)?;
     let mut parts: [Vec<Tensor>; 3] = Default::default();
     for prompt in PROMPTS {
         let tokens = model.tokens(&Text::Text(prompt.to_owned()), Bos::Prepend)?.ids;
-        let x = sae.read(&model, &tokens)?;
+        let x = sae.read(&model, &tokens)?.input;
         let x = x.narrow(0, 1, x.dim(0)? - 1)?;
         let coded = sae.encode(&x)?;
         let reconstruction = sae.decode(&coded, coded.features())?;

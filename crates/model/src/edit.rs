@@ -70,16 +70,29 @@ pub enum Change {
 }
 
 /// A function of the rows of an activation, `[pos, ..]` as the hook has it, that gives rows of the same shape. A row must depend
-/// on itself alone, so that a run of one token after the other is the same.
+/// on its own position alone, so that a run of one token after the other is the same.
 #[derive(Clone)]
-pub struct RowMap(Arc<Map>);
+pub struct RowMap {
+    /// Where else it looks.
+    from: Option<Hook>,
+    /// Of the rows there (here, where it looks at no other place) and the rows here.
+    map: Arc<Map>,
+}
 
-type Map = dyn Fn(&Tensor) -> Result<Tensor, String> + Send + Sync;
+type Map = dyn Fn(&Tensor, &Tensor) -> Result<Tensor, String> + Send + Sync;
 
 impl RowMap {
     /// A map; its error is what a run that uses it fails with.
     pub fn new(map: impl Fn(&Tensor) -> Result<Tensor, String> + Send + Sync + 'static) -> RowMap {
-        RowMap(Arc::new(map))
+        RowMap { from: None, map: Arc::new(move |_, here| map(here)) }
+    }
+
+    /// A map of the rows at another hook, one that fires no later, and of those here, both as they are in this run.
+    pub fn reading(
+        from: Hook,
+        map: impl Fn(&Tensor, &Tensor) -> Result<Tensor, String> + Send + Sync + 'static,
+    ) -> RowMap {
+        RowMap { from: Some(from), map: Arc::new(map) }
     }
 }
 
@@ -179,8 +192,18 @@ impl Edit {
                     return Err(Error::NotFiniteEdit { hook: self.hook.to_string(), value });
                 }
             }
-            Change::Rows(_) if site.is_attention() => {
-                return Err(Error::RowsOfAttention { hook: self.hook.to_string() });
+            Change::Rows(RowMap { from, .. }) => {
+                let both = || [Some(self.hook), *from].into_iter().flatten();
+                if let Some(hook) = both().find(|hook| hook.site.is_attention()) {
+                    return Err(Error::RowsOfAttention { hook: hook.to_string() });
+                }
+                if let Some(from) = from {
+                    from.check(config)?;
+                    if self.hook.fires_before(*from) {
+                        let (hook, from) = (self.hook.to_string(), from.to_string());
+                        return Err(Error::RowsFromLater { hook, from });
+                    }
+                }
             }
             Change::Rewire(rewire) => rewire.check(self.hook, config, len)?,
             Change::Set(Value::Scalar(x)) | Change::Add(Value::Scalar(x)) | Change::Scale(x)
@@ -283,6 +306,8 @@ pub(crate) struct Seen {
     pub previous: Option<Tensor>,
     /// What senders of the other run write less what this lane's do, `[pos, sender, d_model]`.
     pub differences: Option<Tensor>,
+    /// The rows at the other hook that a function of rows looks at, `[pos, ..]`.
+    pub rows: Option<Tensor>,
 }
 
 impl CompiledEdit {
@@ -294,6 +319,14 @@ impl CompiledEdit {
     pub fn rewire(&self) -> Option<&Rewire> {
         match &self.change {
             Change::Rewire(rewire) => Some(rewire),
+            _ => None,
+        }
+    }
+
+    /// The other hook whose rows it looks at.
+    pub fn looks_at(&self) -> Option<Hook> {
+        match &self.change {
+            Change::Rows(RowMap { from, .. }) => from.filter(|&from| from != self.hook),
             _ => None,
         }
     }
@@ -350,9 +383,11 @@ impl CompiledEdit {
                 let cut = if self.hook.site == Site::Pattern { 0.0 } else { f64::NEG_INFINITY };
                 like_x(Tensor::new(cut, &Device::Cpu)?)
             }
-            Change::Rows(RowMap(map)) => {
+            Change::Rows(RowMap { map, .. }) => {
                 let hook = || self.hook.to_string();
-                let new = map(&x.squeeze(0)?).map_err(|reason| Error::RowMap { hook: hook(), reason })?;
+                let here = x.squeeze(0)?;
+                let there = seen.rows.as_ref().unwrap_or(&here);
+                let new = map(there, &here).map_err(|reason| Error::RowMap { hook: hook(), reason })?;
                 let found = new.dims().to_vec();
                 if found[..] != x.dims()[1..] {
                     return Err(Error::ValueShape { hook: hook(), expected: x.dims()[1..].to_vec(), found });

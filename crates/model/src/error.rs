@@ -226,6 +226,16 @@ pub enum Error {
         /// Where.
         hook: String,
     },
+    /// A function of rows that are not there yet.
+    #[error(
+        "what is to take the place of `{hook}` looks at `{from}`, which fires later; look at an earlier one"
+    )]
+    RowsFromLater {
+        /// Where it is put.
+        hook: String,
+        /// Where it looks.
+        from: String,
+    },
     /// Inputs split by head and an edited norm in one layer.
     #[error(
         "layer {layer}: an edit of a split input (hook_attn_in, hook_q_input, ..) gives every head its own LayerNorm, so hook_scale and hook_normalized of ln1 cannot be edited with it"

@@ -34,6 +34,10 @@ pub(crate) struct Hooks {
     pub variables: Vec<(Hook, Var)>,
     /// The pattern of the layer below, per group, where an edit in this layer asks for it.
     previous: HashMap<usize, PreviousPattern>,
+    /// Hooks that edits further on look at.
+    looked_at: HashSet<Hook>,
+    /// The rows there, per group.
+    rows: HashMap<(usize, Hook), KeptRows>,
     /// The other run of each lane that is rewired.
     rewired: HashMap<usize, Arc<SenderOutputs>>,
     /// How many senders, from the input up, some rewiring looks at.
@@ -87,6 +91,14 @@ struct PreviousPattern {
     pattern: Tensor,
 }
 
+/// What a hook gave for an edit further on.
+#[derive(Debug)]
+struct KeptRows {
+    positions: Vec<usize>,
+    /// `[lane, pos, ..]`
+    value: Tensor,
+}
+
 /// The lanes of one group at the moment a hook fires.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Firing<'a> {
@@ -116,6 +128,7 @@ impl Hooks {
                 }
                 hooks.senders = hooks.senders.max(rewire.shares.dim(1)?);
             }
+            hooks.looked_at.extend(edit.looks_at());
             hooks.edits.entry(edit.hook).or_default().push((lane, edit));
         }
         NormInputs::default().with(hooks.edits.keys().copied()).check()?;
@@ -142,6 +155,7 @@ impl Hooks {
     pub fn wants(&self, hook: Hook, config: &Config) -> bool {
         self.reads.contains(&hook)
             || self.changes(hook)
+            || self.looked_at.contains(&hook)
             || self.keeps_pattern(hook)
             || self.keeps_output(hook, config)
     }
@@ -201,6 +215,10 @@ impl Hooks {
         if self.keeps_output(hook, config) {
             self.ledger(config, firing)?.record(hook, config, firing.place.positions, &x)?;
         }
+        if self.looked_at.contains(&hook) {
+            let positions = firing.place.positions.to_vec();
+            self.rows.insert((firing.group, hook), KeptRows { positions, value: x.clone() });
+        }
         if self.keeps_pattern(hook) {
             let positions = firing.place.positions.to_vec();
             let kept = PreviousPattern { layer: hook.layer, positions, pattern: x.clone() };
@@ -239,6 +257,9 @@ impl Hooks {
                     let ledger = self.ledger(config, firing)?;
                     seen.differences = ledger.differences(index, firing.place.positions)?;
                 }
+                if let Some(from) = edit.looks_at() {
+                    seen.rows = Some(self.rows_of(from, edit.hook, index, firing)?);
+                }
                 value = edit.apply(&value, firing.place, config, &seen)?;
             }
             pieces.push(value);
@@ -250,6 +271,22 @@ impl Hooks {
             pieces.push(x.narrow(0, untouched, firing.lanes.len() - untouched)?);
         }
         Ok(if pieces.len() == 1 { pieces.remove(0) } else { Tensor::cat(&pieces, 0)? })
+    }
+
+    /// One lane's rows at `from`, at the positions that are there now, `[pos, ..]`.
+    fn rows_of(&self, from: Hook, at: Hook, index: usize, firing: Firing) -> Result<Tensor> {
+        let missing = || {
+            let reason = format!("this pass did not compute `{from}` at the same positions");
+            Error::RowMap { hook: at.to_string(), reason }
+        };
+        let kept = self.rows.get(&(firing.group, from)).ok_or_else(missing)?;
+        if index >= kept.value.dim(0)? {
+            return Err(missing());
+        }
+        let row_of = |pos: &usize| kept.positions.iter().position(|p| p == pos).map(|row| row as u32);
+        let rows: Option<Vec<u32>> = firing.place.positions.iter().map(row_of).collect();
+        let rows = Tensor::new(rows.ok_or_else(missing)?, kept.value.device())?;
+        Ok(kept.value.get(index)?.contiguous()?.index_select(&rows, 0)?)
     }
 
     /// The ledger of the group whose hook fires.

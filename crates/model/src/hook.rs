@@ -183,6 +183,11 @@ impl Site {
         matches!(self, Site::AttnScores | Site::Pattern)
     }
 
+    /// Whether this is the output of a LayerNorm, before gain and bias.
+    pub fn is_normalized(self) -> bool {
+        matches!(self, Site::Ln1Normalized | Site::Ln2Normalized | Site::LnFinalNormalized)
+    }
+
     /// How many heads, neurons or dimensions can be selected here, and what they are called.
     pub fn units(self, config: &Config) -> (usize, &'static str) {
         match self.axes() {
@@ -286,6 +291,15 @@ impl Hook {
     /// The shape of the activation here for a prompt of `len` tokens.
     pub fn shape(self, config: &Config, len: usize) -> Vec<usize> {
         self.site.shape(config, len)
+    }
+
+    /// Whether this fires before another does.
+    pub fn fires_before(self, other: Hook) -> bool {
+        let place = |hook: Hook| {
+            let layer = if hook.site > Site::ResidPost { usize::MAX } else { hook.layer };
+            (layer, hook.site)
+        };
+        place(self) < place(other)
     }
 
     /// Whether this fires in a run of the layers below `layer` alone.
@@ -409,6 +423,16 @@ mod tests {
             n_ctx: 16,
             mlp: Some(MlpConfig { d_mlp: 32, activation: Activation::GeluNew }),
             norm: Some(NormConfig { eps: 1e-5 }),
+        }
+    }
+
+    #[test]
+    fn hooks_fire_in_the_order_they_are_listed_in() {
+        let all = Hook::all(&config());
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert_eq!(a.fires_before(*b), i < j, "{a} {b}");
+            }
         }
     }
 

@@ -143,7 +143,9 @@ impl<'m> LaneRun<'m> {
             let edits = lane.edits.iter().map(|edit| edit.compile(config, tokens.len()));
             let edits = edits.collect::<Result<Vec<_>>>()?;
             NormInputs::default().with(edits.iter().map(|edit| edit.hook)).check()?;
-            let entries = edits.iter().map(|edit| Entry::before(edit.hook, config));
+            // A lane that looks at another hook walks from there on, so that what it sees is its own.
+            let first = |edit: &CompiledEdit| edit.looks_at().unwrap_or(edit.hook);
+            let entries = edits.iter().map(|edit| Entry::before(first(edit), config));
             let entry = entries.min_by_key(|entry| entry.order()).unwrap_or(Entry::end(config));
             let start = edits.iter().map(|edit| edit.positions.first()).min().unwrap_or(0);
             let rewired = edits.iter().filter_map(CompiledEdit::rewire).map(|rewire| rewire.shares.dim(1));

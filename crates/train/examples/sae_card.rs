@@ -88,7 +88,7 @@ fn look(sae: &Sae, model: &TextModel, windows: &[Vec<u32>], first: usize) -> Out
     let d_sae = sae.config().d_sae;
     let (mut seen, mut tokens) = (vec![Seen::default(); d_sae], 0);
     for (number, window) in windows.iter().enumerate() {
-        let x = sae.read(model, window)?;
+        let x = sae.read(model, window)?.input;
         let coded = sae.encode(&x)?;
         tokens += window.len() - first;
         with_rows(coded.features(), |values| {

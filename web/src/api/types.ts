@@ -1080,7 +1080,7 @@ export interface components {
             all_features: number;
             /**
              * Format: double
-             * @description Of direct shares: those of the decoder's bias, and what undoing a normalisation adds.
+             * @description Of direct shares: those of the decoder's bias, of a skip connection, and what undoing a normalisation adds.
              */
             bias?: number | null;
             /**
@@ -1185,7 +1185,7 @@ export interface components {
             encoder_norm: number;
             /**
              * Format: double
-             * @description Cosine of the two; left out where one is 0.
+             * @description Cosine of the two; left out where one is 0, and of a transcoder, whose two are of different places.
              */
             cosine?: number | null;
             /** @description Tokens whose logits it raises most, in logits per unit of activation; empty where it does not write into the stream. */
@@ -2200,7 +2200,7 @@ export interface components {
             n_active: number;
             /**
              * Format: double
-             * @description Norm of what the reconstruction misses by that of the activation; left out where that is 0.
+             * @description Norm of what the reconstruction misses by that of the activation it stands for; left out where that is 0.
              */
             relative_error?: number | null;
             /** @description The strongest, the strongest first. */
@@ -2511,7 +2511,7 @@ export interface components {
             l0: number;
             /**
              * Format: double
-             * @description `1 - sum |x - reconstruction|^2 / sum |x - mean|^2`; left out where the activation does not vary.
+             * @description `1 - sum |x - reconstruction|^2 / sum |x - mean|^2`, of a transcoder with `x` as it writes; left out where `x` does not vary.
              */
             explained_variance?: number | null;
             losses?: null | components["schemas"]["SaeLosses"];
@@ -2522,14 +2522,21 @@ export interface components {
             name: components["schemas"]["SaeChoice"];
             /** @description Fingerprint of its tensors. */
             hash: string;
-            /** @description `standard`, `topk`, `jumprelu` or `gated`. */
+            /**
+             * @description `standard`, `topk`, `jumprelu` or `gated`; of transcoders `transcoder`, `skip_transcoder`, `jumprelu_transcoder` or
+             *     `jumprelu_skip_transcoder`.
+             */
             architecture: string;
             /** @description How many features a topk one keeps. */
             k?: number | null;
-            /** @description Where it reads and writes. */
+            /** @description Where it reads; and writes, where `hook_out` says nothing else. */
             hook: string;
-            /** @description Width of the activation, flattened over heads. */
+            /** @description Where a transcoder writes: what it reconstructs is the activation there. */
+            hook_out?: string | null;
+            /** @description Width of the activation it reads, flattened over heads. */
             d_in: number;
+            /** @description Width of the activation that a transcoder writes. */
+            d_out?: number | null;
             /** @description How many features. */
             d_sae: number;
             /** @description What is done to an activation before it is encoded: `none`, `layer_norm`, .. */

@@ -1,5 +1,7 @@
 //! `microtome sae`.
 
+use std::path::Path;
+
 use microtome::corpus_scan::CorpusScan;
 use microtome::model::{Device, Processing, Tensor, to_safetensors};
 use microtome::sae::{Sae, SaeChoice};
@@ -19,11 +21,6 @@ pub fn write_sae(bench: &Bench, name: &str, hook: &str) {
         "neuronpedia_id": "tiny/1-res", "context_size": 64, "model_from_pretrained_kwargs":
         {"center_writing_weights": true}}});
     std::fs::write(folder.join("cfg.json"), config.to_string()).unwrap();
-    let wave = |seed: f64, shape: &[usize]| {
-        let values = (0..shape.iter().product::<usize>())
-            .map(|i| ((i as f64 * 0.737 + seed).sin() * (i as f64 * 0.131 + seed).cos()) as f32);
-        Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
-    };
     let tensors = [
         ("W_enc", wave(1.0, &[D_MODEL, D_SAE])),
         ("b_enc", wave(2.0, &[D_SAE])),
@@ -31,6 +28,34 @@ pub fn write_sae(bench: &Bench, name: &str, hook: &str) {
         ("b_dec", wave(4.0, &[D_MODEL])),
         ("threshold", wave(5.0, &[D_SAE]).abs().unwrap()),
     ];
+    write_tensors(&folder, tensors);
+}
+
+/// Writes a transcoder of the bench's second MLP.
+fn write_transcoder(bench: &Bench, name: &str) {
+    let folder = bench.path(name);
+    std::fs::create_dir(&folder).unwrap();
+    let config = json!({"architecture": "skip_transcoder", "d_in": D_MODEL, "d_out": D_MODEL, "d_sae": D_SAE,
+        "metadata": {"hook_name": "blocks.1.ln2.hook_normalized", "hook_name_out": "blocks.1.hook_mlp_out",
+        "model_from_pretrained_kwargs": {"fold_ln": true, "center_writing_weights": true}}});
+    std::fs::write(folder.join("cfg.json"), config.to_string()).unwrap();
+    let tensors = [
+        ("W_enc", wave(1.0, &[D_MODEL, D_SAE])),
+        ("b_enc", wave(2.0, &[D_SAE])),
+        ("W_dec", wave(3.0, &[D_SAE, D_MODEL])),
+        ("b_dec", wave(4.0, &[D_MODEL])),
+        ("W_skip", wave(6.0, &[D_MODEL, D_MODEL])),
+    ];
+    write_tensors(&folder, tensors);
+}
+
+fn wave(seed: f64, shape: &[usize]) -> Tensor {
+    let values = (0..shape.iter().product::<usize>())
+        .map(|i| ((i as f64 * 0.737 + seed).sin() * (i as f64 * 0.131 + seed).cos()) as f32);
+    Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
+}
+
+fn write_tensors(folder: &Path, tensors: [(&str, Tensor); 5]) {
     let tensors: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
     std::fs::write(folder.join("sae_weights.safetensors"), to_safetensors(&tensors).unwrap()).unwrap();
 }
@@ -123,6 +148,53 @@ fn every_question_about_features_is_answered_as_the_library_answers_it() {
     assert_eq!(asked.layer, 1);
     let text = bench.run(&["generate", CLEAN, "--sae", "sae", "--feature", "7=5", "--max", "3"]);
     assert!(text.contains("feature 7: set to 5"), "{text}");
+}
+
+#[test]
+fn a_transcoder_says_where_it_reads_and_writes_and_is_asked_as_an_autoencoder_is() {
+    let bench = Bench::new();
+    write_transcoder(&bench, "sae");
+    let text = bench.run(&["sae", "info", "sae"]);
+    let (reads, writes) = ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out");
+    let line = |name: &str, value: &str| format!("{name:12} {value}");
+    for part in [
+        line("kind", "skip_transcoder"),
+        line("reads at", reads),
+        line("writes at", writes),
+        line("sizes", "30 features of 12 numbers that write 12"),
+        line("weights", "folded"),
+    ] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    let found: serde_json::Value =
+        serde_json::from_str(&bench.run(&["sae", "info", "sae", "--json"])).unwrap();
+    assert_eq!((&found["hook"], &found["hook_out"]), (&json!(reads), &json!(writes)));
+    let about = ["--sae", "sae", "-t", " Mary", "-f", " John"];
+    let asked: [(&str, &[&str], &str); 5] = [
+        (
+            "features",
+            &["--top", "2"],
+            "30 features at blocks.1.ln2.hook_normalized, written at blocks.1.hook_mlp_out",
+        ),
+        ("sweep", &["--most", "5", "--drop-error"], "is dropped"),
+        ("edit", &["--feature", "3=2.5,7*=0.5"], "feature 7: multiplied by 0.5"),
+        ("attribute", &["--check", "4"], "correlation"),
+        ("attribute", &["--direct"], "frozen"),
+    ];
+    for (command, more, part) in asked {
+        let args = [&["sae", command, CLEAN][..], &about, more].concat();
+        let found = bench.run_record(&args);
+        let expected = found.experiment.run_quietly(&model(&bench)).unwrap();
+        assert_eq!(expected.differences(&found, 1e-6), Vec::<String>::new(), "{args:?}");
+        let text = bench.run(&args);
+        assert!(text.contains(part), "{args:?}: {part}: {text}");
+    }
+    let text = bench.run(&["generate", CLEAN, "--sae", "sae", "--feature", "7=5", "--max", "3"]);
+    assert!(text.contains("feature 7: set to 5") && text.contains("written at"), "{text}");
+    bench.run(&["steer", CLEAN, "--sae", "sae", "--feature", "7", "--strength", "2", "--layer", "1"]);
+    bench.run(&["sae", "feature", "7", "--sae", "sae"]);
+    let wrong = bench.refusal(&["sae", "features", CLEAN, "--sae", "sae", "--weights", "raw"]);
+    assert!(wrong.contains(writes) && wrong.contains("load the model with folded weights"), "{wrong}");
 }
 
 #[test]

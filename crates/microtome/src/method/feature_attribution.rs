@@ -9,7 +9,7 @@
 //! autoencoder of `z` or of neurons is followed through `W_O` or `W_out` first. The gradient is taken in the run that is changed, with the
 //! error term kept or dropped; so in sparse feature circuits (Marks et al. 2024) and attribution patching. Direct shares
 //! of all features, of the decoder's bias and of what the features do not explain sum to the share of the activation. The first are
-//! estimates of changes; a direct share is one of what is lost without the feature.
+//! estimates of changes; a direct share is one of what is lost without the feature. Of a transcoder `x` is the activation it writes.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -89,7 +89,7 @@ pub struct FeatureAttributionReport {
     pub n_found: usize,
     /// Sum of the estimates of all of them, given or not; over several prompts the mean.
     pub all_features: f64,
-    /// Of direct shares: those of the decoder's bias, and what undoing a normalisation adds.
+    /// Of direct shares: those of the decoder's bias, of a skip connection, and what undoing a normalisation adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<f64>,
     /// Of direct shares: that of what the features do not explain.
@@ -263,8 +263,8 @@ impl FeatureAttribution {
         let edits = edits_of(sae, model, (&own, other.as_ref()), &[], sweep.dropped(ready, prompt))?;
         let metric = experiment.metrics[0];
         let of = Of { metric, read_at: experiment.read_at, answers: &case.answers, wrong: &case.wrong };
-        let found = metric_gradients(model, &base.ids, &edits, &[sae.hook()], of)?;
-        let gradient = rows(found.at.gradients.get(sae.hook())?)?;
+        let found = metric_gradients(model, &base.ids, &edits, &[sae.writes_at()], of)?;
+        let gradient = rows(found.at.gradients.get(sae.writes_at())?)?;
         let mut features: HashMap<usize, Worth> = HashMap::new();
         let mut cells = Vec::with_capacity(ready.cells.len());
         for cell in &ready.cells {
@@ -425,17 +425,17 @@ fn direct(
         of_features += share;
         shares.insert(active.feature, share);
     }
-    let x = &rows(&sae.read(model, tokens)?)?[pos];
+    let x = &rows(&sae.read(model, tokens)?.target)?[pos];
     let reconstruction = dot_at(&rows(&own.reconstruction)?[pos], &read_by);
     let rest = (reconstruction - of_features, dot_at(x, &read_by) - reconstruction);
     let cells = ready.cells.iter().map(|cell| shares.get(&cell.feature).copied().unwrap_or(0.0)).collect();
     Ok(Estimates { cells, rest: Some(rest), base: None })
 }
 
-/// A direction of the residual stream as the activation of an autoencoder is read by it.
+/// A direction of the residual stream as what an autoencoder writes is read by it.
 fn through_weights(sae: &Sae, model: &TextModel, direction: Vec<f64>) -> Result<Vec<f64>> {
     let Some(weights) = output_weights(sae, model)? else { return Ok(direction) };
-    let weights = numbers(&weights)?; // [d_in, d_model]
+    let weights = numbers(&weights)?; // [d_out, d_model]
     Ok(weights.chunks(direction.len()).map(|row| dot_at(row, &direction)).collect())
 }
 

@@ -10,7 +10,7 @@ use super::sweep::{self, Captions, Cells, Swept};
 use crate::error::{Error, Result};
 use crate::experiment::{Case, Experiment, Watch};
 use crate::record::{Axis, Results};
-use crate::sae::{Cell, ErrorTerm, FeatureChange, Sae, SaeChoice, edits_of};
+use crate::sae::{Activations, Cell, ErrorTerm, FeatureChange, Sae, SaeChoice, edits_of};
 use crate::text_model::{TextModel, Tokens};
 
 /// Features changed together, asked as an experiment.
@@ -136,8 +136,11 @@ impl FeatureEdits {
         }
         let changes = self.edits.iter().map(|edit| (edit.feature, edit.change)).collect::<Vec<_>>();
         let (changed, error) = (sae.clone(), self.error);
-        let map = move |rows: &Tensor| changed.changed(rows, &changes, error).map_err(|e| e.to_string());
-        let edit = Edit::new(sae.hook(), Change::Rows(RowMap::new(map)));
+        let map = move |input: &Tensor, target: &Tensor| {
+            let activations = Activations { input: input.clone(), target: target.clone() };
+            changed.changed(&activations, &changes, error).map_err(|e| e.to_string())
+        };
+        let edit = Edit::new(sae.writes_at(), Change::Rows(RowMap::reading(sae.hook(), map)));
         Ok(edit.positions(counted(at, prompt, model)))
     }
 
@@ -162,7 +165,7 @@ impl FeatureEdits {
             ErrorTerm::Keep => "what they do not explain stays as it is",
             ErrorTerm::Drop => "what they do not explain is dropped at the positions of the changes",
         };
-        let mut notes = vec![format!("features of {} at {}; {error}", self.sae, sae.hook())];
+        let mut notes = vec![format!("features of {} at {}; {error}", self.sae, sae.place())];
         for FeatureEdit { feature, change, at } in &self.edits {
             let at = at.as_ref().map_or_else(|| "all positions but BOS".to_owned(), Positions::to_string);
             notes.push(format!("feature {feature}: {} at {at}", change.describe()));

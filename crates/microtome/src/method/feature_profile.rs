@@ -1,7 +1,7 @@
 //! One feature by the weights: the tokens it raises and lowers, and the features that write nearly the same.
 //!
 //! - Written: `W_dec[feature] W_U`, in logits per unit of activation, before the final LayerNorm divides by its scale, less
-//!   the mean over the vocabulary; an autoencoder of `z` or of neurons is followed through `W_O` or `W_out` first.
+//!   the mean over the vocabulary; what is written at `z` or into neurons is followed through `W_O` or `W_out` first.
 //! - Nearest: the largest cosines of decoder rows.
 //!
 //! Where in a text it is active [`crate::corpus_scan`] says.
@@ -47,7 +47,7 @@ pub struct FeatureProfileReport {
     pub decoder_norm: f64,
     /// L2 norm of what it reads by.
     pub encoder_norm: f64,
-    /// Cosine of the two; left out where one is 0.
+    /// Cosine of the two; left out where one is 0, and of a transcoder, whose two are of different places.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f64>,
     /// Tokens whose logits it raises most, in logits per unit of activation; empty where it does not write into the stream.
@@ -114,7 +114,7 @@ impl FeatureProfile {
             feature: self.feature,
             decoder_norm,
             encoder_norm,
-            cosine: (sizes > 0.0).then(|| dot / sizes),
+            cosine: (sizes > 0.0 && sae.hook() == sae.writes_at()).then(|| dot / sizes),
             promoted,
             suppressed,
             nearest: nearest(sae, self.feature, n_nearest)?,
@@ -127,7 +127,7 @@ impl FeatureProfile {
                  scale, less the mean over the vocabulary",
                 self.feature,
                 self.sae,
-                sae.hook()
+                sae.place()
             ),
             about_weights(model.model()).to_owned(),
         ];
@@ -147,13 +147,13 @@ pub(crate) fn written(sae: &Sae, model: &TextModel, feature: usize) -> Result<Te
     }
 }
 
-/// The weights that take an autoencoder's activation into the residual stream, `[d_in, d_model]`; `None` where it is
+/// The weights that take what an autoencoder writes into the residual stream, `[d_out, d_model]`; `None` where it is
 /// there already.
 ///
 /// # Errors
 /// [`SaeError::NoDirectPath`].
 pub(crate) fn output_weights(sae: &Sae, model: &TextModel) -> Result<Option<Tensor>> {
-    let hook = sae.hook();
+    let hook = sae.writes_at();
     let block = model.model().weights().blocks.get(hook.layer);
     let through = match (hook.site, block) {
         (Site::ResidPre | Site::ResidMid | Site::ResidPost | Site::AttnOut | Site::MlpOut, _) => {
@@ -169,7 +169,7 @@ pub(crate) fn output_weights(sae: &Sae, model: &TextModel) -> Result<Option<Tens
 
 /// The features whose decoder rows have the largest cosine with one's own.
 fn nearest(sae: &Sae, feature: usize, count: usize) -> Result<Vec<NearFeature>> {
-    let decoder = sae.decoder(); // [d_sae, d_in]
+    let decoder = sae.decoder(); // [d_sae, d_out]
     let own = decoder.narrow(0, feature, 1)?.t()?.contiguous()?;
     let dots = decoder.matmul(&own)?;
     let norms = decoder.sqr()?.sum(1)?.sqrt()?;

@@ -1,6 +1,6 @@
 //! Features changed one at a time, or some together, all as lanes: what each is worth.
 //!
-//! Features are read once from the run that is changed; a change adds `(g - f) W_dec` to the activation
+//! Features are read once from the run that is changed; a change adds `(g - f) W_dec` to the activation that they write
 //! ([`crate::sae::FeatureChange`]). With the error term kept, a change is measured against the run as it is. With it dropped, every
 //! run goes on with the reconstruction at the positions that count, and a change is measured against the run that does that and
 //! nothing else. A patch takes a feature's activation in the other run of a pair, and gives recoveries.
@@ -359,7 +359,7 @@ impl FeatureSweep {
         let mut notes = vec![format!(
             "features of {} at {}, {how}, at {positions}: {}",
             self.sae,
-            ready.sae.hook(),
+            ready.sae.place(),
             self.change.describe()
         )];
         notes.push(match self.error {

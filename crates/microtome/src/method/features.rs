@@ -78,7 +78,7 @@ pub struct SaeQuality {
     pub n_positions: usize,
     /// Active features per position.
     pub l0: f64,
-    /// `1 - sum |x - reconstruction|^2 / sum |x - mean|^2`; left out where the activation does not vary.
+    /// `1 - sum |x - reconstruction|^2 / sum |x - mean|^2`, of a transcoder with `x` as it writes; left out where `x` does not vary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explained_variance: Option<f64>,
     /// What it costs; left out where it was not measured.
@@ -145,7 +145,7 @@ pub struct PositionFeatures {
     pub counts: bool,
     /// How many features are active.
     pub n_active: usize,
-    /// Norm of what the reconstruction misses by that of the activation; left out where that is 0.
+    /// Norm of what the reconstruction misses by that of the activation it stands for; left out where that is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_error: Option<f64>,
     /// The strongest, the strongest first.
@@ -229,7 +229,7 @@ impl FeatureReading {
         let mut notes = vec![format!(
             "features of {} at {}; L0, explained variance, losses and the overall lists are over {}",
             self.sae,
-            sae.hook(),
+            sae.place(),
             self.positions()
         )];
         if self.losses == LossRuns::LeftOut {
@@ -243,7 +243,7 @@ impl FeatureReading {
                 name: "replacement".to_owned(),
                 labels: Kept::NAMES.map(str::to_owned).to_vec(),
             }],
-            done: format!("when {} is replaced", sae.hook()),
+            done: format!("when {} is replaced", sae.writes_at()),
         };
         let tables = |swept: &Swept| sweep::change_tables(swept, &captions, experiment.seed);
         let swept = sweep::run(&experiment, model, watch, Kept::RUNS, &tables, |prompt| {

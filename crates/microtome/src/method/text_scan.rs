@@ -183,7 +183,7 @@ impl TextScan {
             many => format!("{many} {}s", kind.axis),
         };
         let of =
-            found.sae.as_ref().map_or_else(String::new, |sae| format!(" of {} at {}", sae.name, sae.hook));
+            found.sae.as_ref().map_or_else(String::new, |sae| format!(" of {} at {}", sae.name, sae.place()));
         let notes = vec![
             format!(
                 "{number}{of} over {} tokens in windows of {}, BOS left out",

@@ -5,7 +5,7 @@
 use microtome_model::{Tensor, as_f64, with_rows};
 use serde::{Deserialize, Serialize};
 
-use super::Sae;
+use super::{Activations, Sae};
 use crate::error::Result;
 
 /// A feature that is active at a position.
@@ -23,9 +23,9 @@ pub struct ActiveFeature {
 pub struct Features {
     /// By position: the active features, by number.
     pub active: Vec<Vec<ActiveFeature>>,
-    /// What they stand for, of the activation's shape.
+    /// What they stand for, of the shape of the activation written.
     pub reconstruction: Tensor,
-    /// By position: the norm of what they miss by that of the activation, `None` where that is 0.
+    /// By position: the norm of what they miss by that of the activation written, `None` where that is 0.
     pub relative_error: Vec<Option<f64>>,
     /// By position: by how much what is decoded is multiplied where a normalisation is undone; empty where there is none.
     pub(crate) scales: Vec<f64>,
@@ -46,17 +46,18 @@ impl Features {
 const AT_ONCE: usize = 4 << 20;
 
 impl Sae {
-    /// The active features of an activation of the shape its hook has, `[pos, ..]`, and the reconstruction.
+    /// The active features of a text's activations and the reconstruction.
     ///
     /// # Errors
-    /// As [`Sae::encode`].
-    pub fn features(&self, activation: &Tensor) -> Result<Features> {
+    /// As [`Sae::encode`]; [`crate::Error::Tensor`] where the activation written has other rows.
+    pub fn features(&self, activations: &Activations) -> Result<Features> {
+        let Activations { input, target } = activations;
         let d_sae = self.config().d_sae;
-        let len = activation.dim(0)?;
+        let len = input.dim(0)?;
         let block = (AT_ONCE / d_sae).max(1);
         let (mut active, mut reconstructed, mut scales) = (Vec::with_capacity(len), Vec::new(), Vec::new());
         for first in (0..len).step_by(block) {
-            let coded = self.encode(&activation.narrow(0, first, block.min(len - first))?)?;
+            let coded = self.encode(&input.narrow(0, first, block.min(len - first))?)?;
             with_rows(coded.features(), |values| {
                 active.extend(values.chunks(d_sae).map(|row| {
                     let all = row.iter().enumerate().filter(|(_, x)| **x > 0.0);
@@ -69,7 +70,7 @@ impl Sae {
             reconstructed.push(self.decode(&coded, coded.features())?);
         }
         let reconstruction = Tensor::cat(&reconstructed, 0)?;
-        let relative_error = relative_errors(activation, &reconstruction)?;
+        let relative_error = relative_errors(target, &reconstruction)?;
         Ok(Features { active, reconstruction, relative_error, scales })
     }
 }

@@ -1,4 +1,5 @@
-//! Changes of features, as edits of the activation they are read from.
+//! Changes of features, as edits of the activation they write: the one they are read from, or of a transcoder the one it
+//! reconstructs.
 //!
 //! A feature whose activation goes from `f` to `g` at a position adds `(g - f) W_dec_i` there, times the scale where a
 //! normalisation is undone. What the features do not explain stays, or is dropped at the same positions: then the
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use microtome_model::{Change, Edit, Positions, Tensor, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorTerm, Features, Sae};
+use super::{Activations, ErrorTerm, Features, Sae};
 use crate::error::{Error, Result};
 use crate::method::patch::Direction;
 use crate::text_model::TextModel;
@@ -85,17 +86,17 @@ impl FeatureChange {
 }
 
 impl Sae {
-    /// An activation, of the shape its hook has, with features changed at every position.
+    /// The activation that is written, with features changed at every position.
     ///
     /// # Errors
     /// As [`Sae::encode`].
     pub(crate) fn changed(
         &self,
-        activation: &Tensor,
+        activations: &Activations,
         changes: &[(usize, FeatureChange)],
         error: ErrorTerm,
     ) -> Result<Tensor> {
-        let coded = self.encode(activation)?;
+        let coded = self.encode(&activations.input)?;
         let mut features = coded.features().to_vec2::<f32>()?;
         for row in &mut features {
             for &(feature, change) in changes {
@@ -104,7 +105,7 @@ impl Sae {
         }
         let (n_rows, d_sae) = coded.features().dims2()?;
         let features = Tensor::from_vec(features.concat(), (n_rows, d_sae), coded.features().device())?;
-        self.spliced(&coded, &features, error)
+        self.spliced(&coded, &features, &activations.target, error)
     }
 }
 
@@ -131,7 +132,7 @@ pub(crate) fn edits_of(
     let mut edits = Vec::with_capacity(cells.len() + 1);
     if let Some(at) = dropped {
         let value = Value::Tensor(own.reconstruction.clone());
-        edits.push(Edit::new(sae.hook(), Change::Set(value)).positions(Positions::At(at.to_vec())));
+        edits.push(Edit::new(sae.writes_at(), Change::Set(value)).positions(Positions::At(at.to_vec())));
     }
     for Cell { feature, change, at } in cells {
         let before = own.along(*feature);
@@ -147,7 +148,7 @@ pub(crate) fn edits_of(
             continue;
         }
         let value = Value::Along { direction: sae.direction(*feature, model)?, amounts: Arc::from(amounts) };
-        edits.push(Edit::new(sae.hook(), Change::Add(value)).positions(Positions::At(touched)));
+        edits.push(Edit::new(sae.writes_at(), Change::Add(value)).positions(Positions::At(touched)));
     }
     Ok(edits)
 }

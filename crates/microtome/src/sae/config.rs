@@ -8,6 +8,7 @@ use microtome_model::{Hook, Processing, Site};
 use serde_json::Value;
 
 use super::error::SaeError;
+use super::transcoder::{self, Transcoder};
 use crate::text_model::TextModel;
 
 /// How features are read from an activation.
@@ -50,6 +51,8 @@ pub struct TrainedOn {
     pub centred: bool,
     /// Whether its value biases were folded into `b_O`.
     pub value_biases_folded: bool,
+    /// Whether LayerNorm's gain and bias were folded into the weights that read its output.
+    pub norm_folded: bool,
     /// Whether text had BOS in front.
     pub prepend_bos: bool,
     /// Tokens in one piece of text.
@@ -65,8 +68,10 @@ pub struct SaeConfig {
     pub d_in: usize,
     /// How many features.
     pub d_sae: usize,
-    /// Where it reads and writes.
+    /// Where it reads, and writes unless it is a transcoder.
     pub hook: Hook,
+    /// Where and how a transcoder writes.
+    pub transcoder: Option<Transcoder>,
     /// Whether `b_dec` is taken off before encoding.
     pub subtract_b_dec: bool,
     /// Normalisation.
@@ -78,31 +83,31 @@ pub struct SaeConfig {
 }
 
 /// A configuration with its file's name for errors.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     top: &'a Value,
     path: &'a str,
 }
 
 impl<'a> Keys<'a> {
     /// A key of `metadata` or of the top level, null as if absent.
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
         let found = self.top.get("metadata").and_then(|m| m.get(key)).or_else(|| self.top.get(key));
         found.filter(|value| !value.is_null())
     }
 
-    fn wrong<T>(&self, key: &'static str, expected: impl Into<String>) -> Result<T, SaeError> {
+    pub fn wrong<T>(&self, key: &'static str, expected: impl Into<String>) -> Result<T, SaeError> {
         let found = self.get(key).map_or("missing".to_owned(), Value::to_string);
         Err(SaeError::Config { path: self.path.to_owned(), key, found, expected: expected.into() })
     }
 
-    fn size(&self, key: &'static str) -> Result<usize, SaeError> {
+    pub fn size(&self, key: &'static str) -> Result<usize, SaeError> {
         match self.get(key).and_then(Value::as_u64) {
             Some(size @ 1..=16_777_216) => Ok(size as usize),
             _ => self.wrong(key, "a number from 1 to 16777216"),
         }
     }
 
-    fn text(&self, key: &'static str) -> Result<Option<&'a str>, SaeError> {
+    pub fn text(&self, key: &'static str) -> Result<Option<&'a str>, SaeError> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -110,7 +115,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn flag(&self, key: &'static str, unsaid: impl Into<Option<bool>>) -> Result<bool, SaeError> {
+    pub fn flag(&self, key: &'static str, unsaid: impl Into<Option<bool>>) -> Result<bool, SaeError> {
         match (self.get(key), unsaid.into()) {
             (Some(Value::Bool(said)), _) => Ok(*said),
             (None, Some(unsaid)) => Ok(unsaid),
@@ -157,24 +162,66 @@ impl SaeConfig {
         if keys.flag("finetuning_scaling_factor", false)? {
             return keys.wrong("finetuning_scaling_factor", "false; such autoencoders are not supported");
         }
+        let (architecture, transcoder) = match architecture(&keys, d_sae)? {
+            Named::Autoencoder(architecture) => {
+                transcoder::not_a_transcoder(&keys, hook)?;
+                (architecture, None)
+            }
+            Named::Transcoder(architecture, skip) => {
+                (architecture, Some(transcoder::transcoder(&keys, hook, skip)?))
+            }
+        };
+        let hooks: Vec<Hook> =
+            [Some(hook), transcoder.map(|transcoder| transcoder.hook)].into_iter().flatten().collect();
         Ok(SaeConfig {
-            architecture: architecture(&keys, d_sae)?,
+            architecture,
             d_in,
             d_sae,
             hook,
-            subtract_b_dec: keys.flag("apply_b_dec_to_input", true)?,
+            transcoder,
+            subtract_b_dec: transcoder.is_none() && keys.flag("apply_b_dec_to_input", true)?,
             normalization: normalization(&keys)?,
-            trained_on: trained_on(&keys, hook, d_sae)?,
+            trained_on: trained_on(&keys, &hooks, d_sae)?,
             neuronpedia_id: keys.text("neuronpedia_id")?.map(str::to_owned),
         })
     }
 
-    /// Checks width, name and processing of a model.
+    /// Where it writes.
+    pub fn writes_at(&self) -> Hook {
+        self.transcoder.map_or(self.hook, |transcoder| transcoder.hook)
+    }
+
+    /// Width of what it writes, flattened over heads.
+    pub fn d_out(&self) -> usize {
+        self.transcoder.map_or(self.d_in, |transcoder| transcoder.d_out)
+    }
+
+    /// Its architecture's name in files.
+    pub fn architecture_name(&self) -> &'static str {
+        match self.transcoder {
+            Some(Transcoder { skip, .. }) => transcoder::name_of(self.architecture, skip),
+            None => self.architecture.name(),
+        }
+    }
+
+    /// The processing of the model's weights that gives the activations it was trained on, and where it matters: the place
+    /// it reads at, else the one it writes at; `None` where both processings give the same at either.
+    ///
+    /// Two places never want two processings: of sites without heads, which alone a transcoder has, all want the same.
+    pub fn processing(&self) -> Option<(Hook, Processing)> {
+        let of = |hook: Hook| self.trained_on.processing(hook.site).map(|processing| (hook, processing));
+        of(self.hook).or_else(|| of(self.writes_at()))
+    }
+
+    /// Checks widths, name and processing of a model.
     pub(super) fn check(&self, model: &TextModel) -> Result<(), SaeError> {
-        let hook = self.hook;
-        let found = hook.shape(model.config(), 1).iter().product();
-        if found != self.d_in {
-            return Err(SaeError::Width { hook: hook.to_string(), d_in: self.d_in, found });
+        for (hook, width, does) in
+            [(self.hook, self.d_in, "reads"), (self.writes_at(), self.d_out(), "writes")]
+        {
+            let found = hook.shape(model.config(), 1).iter().product();
+            if found != width {
+                return Err(SaeError::Width { hook: hook.to_string(), does, width, found });
+            }
         }
         let given = &model.about().model;
         if let Some(trained) = &self.trained_on.model
@@ -183,8 +230,8 @@ impl SaeConfig {
         {
             return Err(SaeError::WrongModel { trained: trained.clone(), given: given.clone() });
         }
-        match self.trained_on.processing(hook.site) {
-            Some(trained) if trained != model.model().processing() => Err(SaeError::Processing {
+        match self.processing() {
+            Some((hook, trained)) if trained != model.model().processing() => Err(SaeError::Processing {
                 trained: trained.name(),
                 given: model.model().processing().name(),
                 hook: hook.to_string(),
@@ -197,42 +244,61 @@ impl SaeConfig {
 impl TrainedOn {
     /// The processing whose activations at a site are those it was trained on; `None` where both are.
     ///
-    /// Centring changes what is written to the residual stream and nothing that is read through LayerNorm;
-    /// folding value biases changes values and their mixtures; folding LayerNorm changes its output.
+    /// Centring changes what is written to the residual stream and nothing that is read through LayerNorm, whose output
+    /// here is that before gain and bias; folding value biases changes values and their mixtures.
     pub fn processing(&self, site: Site) -> Option<Processing> {
         let folded = match site {
             Site::V | Site::Z | Site::Result => self.value_biases_folded,
             Site::Q | Site::K | Site::MlpPre | Site::MlpPost => return None,
+            Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => return None,
+            site if site.is_normalized() => return None,
             _ => self.centred,
         };
         Some(if folded { Processing::Folded } else { Processing::Raw })
     }
 }
 
-fn architecture(keys: &Keys, d_sae: usize) -> Result<Architecture, SaeError> {
+/// What an architecture's name stands for.
+enum Named {
+    Autoencoder(Architecture),
+    /// And whether there is a skip connection.
+    Transcoder(Architecture, bool),
+}
+
+fn architecture(keys: &Keys, d_sae: usize) -> Result<Named, SaeError> {
     let function_key =
         if keys.get("activation_fn_str").is_some() { "activation_fn_str" } else { "activation_fn" };
     let function = keys.text(function_key)?.unwrap_or("relu");
     let named = keys.text("architecture")?.unwrap_or("standard");
     let topk = |k: Option<&Value>| match k.and_then(Value::as_u64).map(|k| k as usize) {
         Some(k) if (1..=d_sae).contains(&k) => {
-            Ok(Architecture::TopK { k, by_decoder_norm: keys.flag("rescale_acts_by_decoder_norm", false)? })
+            let by_decoder_norm = keys.flag("rescale_acts_by_decoder_norm", false)?;
+            Ok(Named::Autoencoder(Architecture::TopK { k, by_decoder_norm }))
         }
         _ => keys.wrong("k", format!("for topk, a number from 1 to {d_sae}")),
     };
+    if let Some((architecture, skip)) = transcoder::kind_named(named) {
+        return match function {
+            "relu" => Ok(Named::Transcoder(architecture, skip)),
+            _ => keys.wrong(function_key, "relu, since it is a transcoder"),
+        };
+    }
     match (named, function) {
-        ("standard", "relu") => Ok(Architecture::Standard),
-        ("topk" | "standard", "topk") | ("topk", "relu") => {
-            topk(keys.get("k").or_else(|| keys.get("activation_fn_kwargs").and_then(|kwargs| kwargs.get("k"))))
+        ("standard", "relu") => Ok(Named::Autoencoder(Architecture::Standard)),
+        ("topk" | "standard", "topk") | ("topk", "relu") => topk(
+            keys.get("k").or_else(|| keys.get("activation_fn_kwargs").and_then(|kwargs| kwargs.get("k"))),
+        ),
+        ("jumprelu" | "batchtopk" | "matryoshka_batchtopk", "relu") => {
+            Ok(Named::Autoencoder(Architecture::JumpRelu))
         }
-        ("jumprelu" | "batchtopk" | "matryoshka_batchtopk", "relu") => Ok(Architecture::JumpRelu),
-        ("gated", "relu") => Ok(Architecture::Gated),
+        ("gated", "relu") => Ok(Named::Autoencoder(Architecture::Gated)),
         ("standard" | "topk" | "jumprelu" | "batchtopk" | "matryoshka_batchtopk" | "gated", _) => {
             keys.wrong(function_key, "relu, or topk with architecture topk or standard")
         }
         _ => keys.wrong(
             "architecture",
-            "standard, topk, batchtopk, jumprelu, gated or matryoshka_batchtopk; transcoders are not supported",
+            "standard, topk, batchtopk, jumprelu, gated, matryoshka_batchtopk, transcoder, skip_transcoder, \
+             jumprelu_transcoder or jumprelu_skip_transcoder",
         ),
     }
 }
@@ -255,18 +321,32 @@ fn normalization(keys: &Keys) -> Result<Normalization, SaeError> {
     }
 }
 
-fn trained_on(keys: &Keys, hook: Hook, d_sae: usize) -> Result<TrainedOn, SaeError> {
+/// `hooks` are where it reads and, of a transcoder, writes.
+fn trained_on(keys: &Keys, hooks: &[Hook], d_sae: usize) -> Result<TrainedOn, SaeError> {
     let model = keys.text("model_name")?;
     let kwargs = keys.get("model_from_pretrained_kwargs");
     let said = |step: &str| kwargs.and_then(|kwargs| kwargs.get(step)).and_then(Value::as_bool);
     // The files of gpt2-small-res-jb do not say that their model's writing weights were centred.
-    let residual = matches!(hook.site, Site::ResidPre | Site::ResidPost);
+    let residual = matches!(hooks, [Hook { site: Site::ResidPre | Site::ResidPost, .. }]);
+    // What was trained here read what comes before gain and bias, whatever the weights.
+    let norm_folded = said("fold_ln").unwrap_or(keys.get("microtome_version").is_some());
+    if let Some(hook) = hooks.iter().find(|hook| hook.site.is_normalized() && !norm_folded) {
+        return keys.wrong(
+            "model_from_pretrained_kwargs",
+            format!(
+                "`\"fold_ln\": true` in it, since `{hook}` is LayerNorm's output before gain and bias here, and in \
+                 TransformerLens before version 3 the output after them where they are not folded; add it if the \
+                 activations trained on were those before gain and bias"
+            ),
+        );
+    }
     let is_res_jb = keys.text("neuronpedia_id")?.is_some_and(|id| id.contains("res-jb"))
         || (d_sae == 24576 && residual && kwargs.is_none() && model.and_then(known_name) == Some("gpt2"));
     Ok(TrainedOn {
         model: model.map(str::to_owned),
         centred: said("center_writing_weights").unwrap_or(is_res_jb),
         value_biases_folded: said("fold_value_biases").unwrap_or(false),
+        norm_folded,
         prepend_bos: keys.flag("prepend_bos", true)?,
         context_size: keys.get("context_size").and_then(Value::as_u64).map(|size| size as usize),
     })

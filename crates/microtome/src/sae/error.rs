@@ -88,14 +88,16 @@ pub enum SaeError {
     },
     /// An activation of another width.
     #[error(
-        "this autoencoder reads {d_in} numbers at each position and `{hook}` has {found} in this model; \
+        "this autoencoder {does} {width} numbers at each position and `{hook}` has {found} in this model; \
          take the model it was trained on"
     )]
     Width {
         /// Where.
         hook: String,
-        /// Its width.
-        d_in: usize,
+        /// Whether it `reads` or `writes` there.
+        does: &'static str,
+        /// Its width there.
+        width: usize,
         /// The activation's.
         found: usize,
     },

@@ -9,6 +9,7 @@ use super::choice::SaeChoice;
 use super::config::{Architecture, Normalization, SaeConfig};
 use super::error::SaeError;
 use super::releases::Entry;
+use super::transcoder::Transcoder;
 use super::{CONFIG_FILE, Kind, Sae, WEIGHTS_FILE, Weights};
 use crate::error::Result;
 
@@ -69,10 +70,14 @@ impl Sae {
     pub fn new(config: SaeConfig, tensors: HashMap<String, Tensor>, path: &str) -> Result<Sae> {
         let hash = fingerprint(&tensors)?;
         let mut tensors = Tensors { tensors, path };
-        let SaeConfig { d_in, d_sae, .. } = config;
+        let (d_in, d_sae, d_out) = (config.d_in, config.d_sae, config.d_out());
         let w_enc = tensors.take("W_enc", &[d_in, d_sae])?;
-        let w_dec = tensors.take("W_dec", &[d_sae, d_in])?;
-        let b_dec = tensors.take("b_dec", &[d_in])?;
+        let w_dec = tensors.take("W_dec", &[d_sae, d_out])?;
+        let b_dec = tensors.take("b_dec", &[d_out])?;
+        let skip = match config.transcoder {
+            Some(Transcoder { skip: true, .. }) => Some(tensors.take("W_skip", &[d_out, d_in])?),
+            _ => None,
+        };
         let mut row = |name: &str| tensors.take(name, &[d_sae]);
         let kind = match config.architecture {
             Architecture::Standard => Kind::Standard { b_enc: row("b_enc")? },
@@ -87,13 +92,13 @@ impl Sae {
         };
         if let Some(name) = tensors.tensors.keys().min() {
             let problem = format!(
-                "is not part of an autoencoder of architecture {:?}; cfg.json says another than the file was saved by",
-                config.architecture
+                "is not part of an autoencoder of architecture {}; cfg.json says another than the file was saved by",
+                config.architecture_name()
             );
             return Err(SaeError::Weights { path: path.to_owned(), tensor: name.clone(), problem }.into());
         }
         let name = SaeChoice(path.to_owned());
-        Ok(Sae { name, hash, config, weights: Weights { w_enc, w_dec, b_dec, kind } })
+        Ok(Sae { name, hash, config, weights: Weights { w_enc, w_dec, b_dec, skip, kind } })
     }
 }
 

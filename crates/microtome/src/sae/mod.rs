@@ -11,13 +11,19 @@
 //! reconstruction = denormalised(f W_dec + b_dec)
 //! ```
 //!
+//! A transcoder reads one activation and reconstructs another, with `f` as standard or jumprelu read it and no `b_dec` in `x'`:
+//!
+//! ```text
+//! reconstruction = f W_dec + b_dec (+ W_skip x)
+//! ```
+//!
 //! A topk autoencoder may say that it compares `p |W_dec_i|`: its features are then in these units and are divided
 //! by `|W_dec_i|` when decoded. BatchTopK and Matryoshka autoencoders are saved with one threshold
 //! per feature and run as jumprelu. Normalisation is by LayerNorm over the position (`layer_norm`: unbiased
 //! standard deviation, `eps` outside the root) or to the norm `sqrt(d_in)` (`constant_norm_rescale`); the average of
 //! `expected_average_only_in` is part of the weights when they are saved.
 //!
-//! The files are SAELens's: `cfg.json` and `sae_weights.safetensors`. Left out: transcoders, autoencoders of one
+//! The files are SAELens's: `cfg.json` and `sae_weights.safetensors`. Left out: autoencoders of one
 //! head, `tanh-relu`, ghost gradients' and finetuning's extra tensors.
 
 mod active;
@@ -31,6 +37,7 @@ mod quality;
 mod releases;
 mod report;
 mod save;
+mod transcoder;
 
 use microtome_model::{Change, DType, Edit, Hook, Site, Tensor, Value, on_cpu};
 
@@ -49,6 +56,7 @@ pub use error::SaeError;
 pub(crate) use quality::Kept;
 pub use quality::{Losses, Quality};
 pub use report::SaeReport;
+pub use transcoder::Transcoder;
 
 /// The files of a folder.
 const CONFIG_FILE: &str = "cfg.json";
@@ -69,10 +77,12 @@ pub struct Sae {
 struct Weights {
     /// `[d_in, d_sae]`.
     w_enc: Tensor,
-    /// `[d_sae, d_in]`.
+    /// `[d_sae, d_out]`.
     w_dec: Tensor,
-    /// `[d_in]`.
+    /// `[d_out]`.
     b_dec: Tensor,
+    /// `[d_out, d_in]`, of a transcoder with a skip connection.
+    skip: Option<Tensor>,
     kind: Kind,
 }
 
@@ -85,16 +95,25 @@ enum Kind {
     Gated { b_gate: Tensor, r_mag: Tensor, b_mag: Tensor },
 }
 
+/// What an autoencoder is about in one text.
+#[derive(Debug, Clone)]
+pub struct Activations {
+    /// The activation it reads, `[pos, ..]`.
+    pub input: Tensor,
+    /// The one it writes, and reconstructs, `[pos, ..]`; the same but of a transcoder.
+    pub target: Tensor,
+}
+
 /// An activation and the features read from it.
 #[derive(Debug, Clone)]
 pub struct Coded {
     /// `[pos, d_sae]`.
     features: Tensor,
-    /// `[pos, d_in]`, what was encoded.
+    /// `[pos, d_in]`, what was encoded, before any normalisation.
     input: Tensor,
     /// What undoes the normalisation, each `[pos, 1]`: the reconstruction is `y * scale + shift`.
     undo: Option<(Tensor, Tensor)>,
-    /// Shape of the activation.
+    /// Shape of what is decoded.
     shape: Vec<usize>,
 }
 
@@ -148,19 +167,24 @@ impl Sae {
         &self.config
     }
 
-    /// Where in a model it reads and writes.
+    /// Where in a model it reads.
     pub fn hook(&self) -> Hook {
         self.config.hook
     }
 
-    /// The layer whose `resid_pre` is the first residual stream that holds what features stand for: their own layer for
+    /// Where it writes: where it reads, but of a transcoder.
+    pub fn writes_at(&self) -> Hook {
+        self.config.writes_at()
+    }
+
+    /// The layer whose `resid_pre` is the first residual stream that holds what features write: their own layer for
     /// `resid_pre`, the next one otherwise.
     pub fn layer_after(&self) -> usize {
-        let hook = self.hook();
+        let hook = self.writes_at();
         if hook.site <= Site::ResidPre { hook.layer } else { hook.layer + 1 }
     }
 
-    /// What each feature writes, `[d_sae, d_in]`, before any normalisation is undone.
+    /// What each feature writes, `[d_sae, d_out]`, before any normalisation is undone.
     pub fn decoder(&self) -> &Tensor {
         &self.weights.w_dec
     }
@@ -174,8 +198,8 @@ impl Sae {
         Ok(self.weights.w_enc.narrow(1, feature, 1)?.flatten_all()?)
     }
 
-    /// What a feature writes for each unit of its activation, of the hook's shape in this model without its first axis,
-    /// before any normalisation is undone.
+    /// What a feature writes for each unit of its activation, of the shape in this model of the hook it writes at without
+    /// its first axis, before any normalisation is undone.
     ///
     /// # Errors
     /// [`SaeError::NoSuchFeature`].
@@ -186,16 +210,17 @@ impl Sae {
             Kind::TopK { norms: Some(norms), .. } => row.broadcast_div(&norms.narrow(0, feature, 1)?)?,
             _ => row,
         };
-        Ok(row.reshape(&self.hook().shape(model.config(), 1)[1..])?)
+        Ok(row.reshape(&self.writes_at().shape(model.config(), 1)[1..])?)
     }
 
-    /// Checks that a model is one this autoencoder can be run on: it has the site, the width, the weights the
+    /// Checks that a model is one this autoencoder can be run on: it has the sites, their widths, the weights the
     /// autoencoder was trained on, prepared as they were.
     ///
     /// # Errors
     /// [`SaeError`], as [`crate::Error::Sae`], and [`crate::Error::Model`] where the model has no such hook.
     pub fn check(&self, model: &TextModel) -> Result<()> {
         self.hook().check(model.config())?;
+        self.writes_at().check(model.config())?;
         Ok(self.config.check(model)?)
     }
 
@@ -208,17 +233,23 @@ impl Sae {
         let width = shape.iter().skip(1).product();
         let SaeConfig { d_in, .. } = self.config;
         if width != d_in {
-            return Err(SaeError::Width { hook: self.hook().to_string(), d_in, found: width }.into());
+            let hook = self.hook().to_string();
+            return Err(SaeError::Width { hook, does: "reads", width: d_in, found: width }.into());
         }
+        let (shape, undone) = match self.config.transcoder {
+            Some(transcoder) => (vec![shape[0], transcoder.d_out], false),
+            None => (shape, true),
+        };
         let input = on_cpu(activation)?.to_dtype(DType::F32)?.reshape(((), d_in))?.contiguous()?;
         let (normal, undo) = self.normalised(&input)?;
         let centred =
             if self.config.subtract_b_dec { normal.broadcast_sub(&self.weights.b_dec)? } else { normal };
         let features = self.activations(&centred)?;
-        Ok(Coded { features, input, undo, shape })
+        Ok(Coded { features, input, undo: undo.filter(|_| undone), shape })
     }
 
-    /// The activation these features stand for, in the shape of what was encoded. `features` may be
+    /// The activation these features stand for, in the shape of what was encoded, or what a transcoder writes, `[pos, d_out]`;
+    /// what goes past the features through a skip connection is in it. `features` may be
     /// [`Coded::features`] or a changed copy.
     ///
     /// # Errors
@@ -227,20 +258,27 @@ impl Sae {
         Ok(self.decode_flat(coded, features)?.reshape(&coded.shape[..])?)
     }
 
-    /// The change of a run that puts these features in the place of the activation they came from.
+    /// The change of a run that puts these features in the place of the activation they stand for, `target`.
     ///
     /// # Errors
-    /// As [`Sae::decode`].
-    pub fn splice(&self, coded: &Coded, features: &Tensor, error: ErrorTerm) -> Result<Edit> {
-        let value = self.spliced(coded, features, error)?;
-        Ok(Edit::new(self.hook(), Change::Set(Value::Tensor(value))))
+    /// As [`Sae::decode`], and [`crate::Error::Tensor`] where `target` has another shape.
+    pub fn splice(
+        &self,
+        coded: &Coded,
+        features: &Tensor,
+        target: &Tensor,
+        error: ErrorTerm,
+    ) -> Result<Edit> {
+        let value = self.spliced(coded, features, target, error)?;
+        Ok(Edit::new(self.writes_at(), Change::Set(Value::Tensor(value))))
     }
 
-    /// The activation with these features in the place of those it has, in the shape of what was encoded.
-    fn spliced(&self, coded: &Coded, features: &Tensor, error: ErrorTerm) -> Result<Tensor> {
+    /// The activation `target` with these features in the place of those it has, in the shape of what is decoded.
+    fn spliced(&self, coded: &Coded, features: &Tensor, target: &Tensor, error: ErrorTerm) -> Result<Tensor> {
         let mut value = self.decode_flat(coded, features)?;
         if error == ErrorTerm::Keep {
-            let unexplained = (&coded.input - self.decode_flat(coded, &coded.features)?)?;
+            let target = on_cpu(target)?.to_dtype(DType::F32)?.reshape(((), self.config.d_out()))?;
+            let unexplained = (target - self.decode_flat(coded, &coded.features)?)?;
             value = (value + unexplained)?;
         }
         Ok(value.reshape(&coded.shape[..])?)
@@ -251,7 +289,10 @@ impl Sae {
             Kind::TopK { norms: Some(norms), .. } => features.broadcast_div(norms)?,
             _ => features.clone(),
         };
-        let out = features.matmul(&self.weights.w_dec)?.broadcast_add(&self.weights.b_dec)?;
+        let mut out = features.matmul(&self.weights.w_dec)?.broadcast_add(&self.weights.b_dec)?;
+        if let Some(skip) = &self.weights.skip {
+            out = (out + coded.input.matmul(&skip.t()?)?)?;
+        }
         Ok(match &coded.undo {
             Some((scale, shift)) => out.broadcast_mul(scale)?.broadcast_add(shift)?,
             None => out,

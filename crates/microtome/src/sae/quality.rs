@@ -8,6 +8,7 @@
 //! loss recovered     (loss with x = 0, or its mean - loss spliced in) / (the same - loss of the model as it is)
 //! ```
 //!
+//! `x` is the activation at the place it writes at: of a transcoder the one it reconstructs, not the one it reads.
 //! Losses are means over all tokens of all prompts that have a token before them. A GPT-2's first position
 //! has an activation many times as large as any other, so the positions asked about should leave it out:
 //! there everything else stays as it is, and only the others are replaced.
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use microtome_model::{Change, Device, Edit, Positions, RunOptions, Tensor, Value, on_cpu};
 
 use super::active::rows;
-use super::{Features, Sae};
+use super::{Activations, Features, Sae};
 use crate::error::{Error, Result};
 use crate::experiment::{DEFAULT_BUDGET, Experiment, Method, Prompt, Watch};
 use crate::measure::Subject;
@@ -130,17 +131,19 @@ impl Sae {
         Ok(Quality { n_positions, l0, l1, never_active, mse, explained_variance, losses })
     }
 
-    /// The activation at the autoencoder's hook.
+    /// The activations at the place it reads at and the place it writes at.
     ///
     /// # Errors
     /// What the model refuses.
-    pub fn read(&self, model: &TextModel, tokens: &[u32]) -> Result<Tensor> {
-        let hook = self.hook();
-        let stop_at_layer = hook.fires_below(hook.layer + 1).then_some(hook.layer + 1);
-        let options =
-            RunOptions { reads: vec![hook], logits: Positions::Last, stop_at_layer, ..RunOptions::default() };
+    pub fn read(&self, model: &TextModel, tokens: &[u32]) -> Result<Activations> {
+        let (hook, last) = (self.hook(), self.writes_at());
+        let stop_at_layer = last.fires_below(last.layer + 1).then_some(last.layer + 1);
+        let mut reads = vec![hook, last];
+        reads.dedup();
+        let options = RunOptions { reads, logits: Positions::Last, stop_at_layer, ..RunOptions::default() };
         let run = model.model().run(tokens, &options)?;
-        Ok(on_cpu(run.cache.get(hook)?)?)
+        let at = |hook| -> Result<Tensor> { Ok(on_cpu(run.cache.get(hook)?)?) };
+        Ok(Activations { input: at(hook)?, target: at(last)? })
     }
 }
 
@@ -153,7 +156,7 @@ pub(crate) struct Kept<'a> {
     sae: &'a Sae,
     /// By prompt.
     at: Vec<Positions>,
-    /// The mean activation over positions of all prompts, `[d_in]`.
+    /// The mean of the activation it writes over positions of all prompts, `[d_out]`.
     mean: Vec<f64>,
     pub n_positions: usize,
     pub l0: f64,
@@ -189,14 +192,14 @@ impl<'a> Kept<'a> {
         let (mut n_positions, mut active, mut sum, mut unexplained) = (0, 0, 0.0, 0.0);
         let mut seen = HashSet::new();
         // Sums of squares about the mean, as Welford has them.
-        let (mut mean, mut squares) = (vec![0.0; sae.config().d_in], 0.0);
+        let (mut mean, mut squares) = (vec![0.0; sae.config().d_out()], 0.0);
         for (i, (tokens, at)) in prompts.iter().zip(&at).enumerate() {
             if cancel.load(Ordering::Relaxed) {
                 return Err(Error::StoppedEarly);
             }
             let x = sae.read(model, tokens)?;
             let features = sae.features(&x)?;
-            let (x, reconstructed) = (rows(&x)?, rows(&features.reconstruction)?);
+            let (x, reconstructed) = (rows(&x.target)?, rows(&features.reconstruction)?);
             for pos in at.resolve(tokens.len())? {
                 n_positions += 1;
                 active += features.active[pos].len();
@@ -222,7 +225,7 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// What the model refuses.
     pub fn replacements(&self, model: &TextModel, prompt: usize, tokens: &[u32]) -> Result<Vec<Vec<Edit>>> {
-        let (sae, hook) = (self.sae, self.sae.hook());
+        let (sae, hook) = (self.sae, self.sae.writes_at());
         let shape = &hook.shape(model.config(), tokens.len())[1..];
         let mean: Vec<f32> = self.mean.iter().map(|&x| x as f32).collect();
         let mean = Tensor::from_vec(mean, shape, &Device::Cpu)?;

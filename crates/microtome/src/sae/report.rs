@@ -13,15 +13,22 @@ pub struct SaeReport {
     pub name: SaeChoice,
     /// Fingerprint of its tensors.
     pub hash: String,
-    /// `standard`, `topk`, `jumprelu` or `gated`.
+    /// `standard`, `topk`, `jumprelu` or `gated`; of transcoders `transcoder`, `skip_transcoder`, `jumprelu_transcoder` or
+    /// `jumprelu_skip_transcoder`.
     pub architecture: String,
     /// How many features a topk one keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k: Option<usize>,
-    /// Where it reads and writes.
+    /// Where it reads; and writes, where `hook_out` says nothing else.
     pub hook: String,
-    /// Width of the activation, flattened over heads.
+    /// Where a transcoder writes: what it reconstructs is the activation there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_out: Option<String>,
+    /// Width of the activation it reads, flattened over heads.
     pub d_in: usize,
+    /// Width of the activation that a transcoder writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_out: Option<usize>,
     /// How many features.
     pub d_sae: usize,
     /// What is done to an activation before it is encoded: `none`, `layer_norm`, ..
@@ -53,18 +60,25 @@ impl Sae {
         SaeReport {
             name: self.name().clone(),
             hash: self.hash().to_owned(),
-            architecture: config.architecture.name().to_owned(),
+            architecture: config.architecture_name().to_owned(),
             k,
             hook: config.hook.to_string(),
+            hook_out: config.transcoder.map(|transcoder| transcoder.hook.to_string()),
             d_in: config.d_in,
+            d_out: config.transcoder.map(|transcoder| transcoder.d_out),
             d_sae: config.d_sae,
             normalization: config.normalization.name().to_owned(),
             trained_on: config.trained_on.model.clone(),
-            weights: config.trained_on.processing(config.hook.site),
+            weights: config.processing().map(|(_, processing)| processing),
             prepend_bos: config.trained_on.prepend_bos,
             context_size: config.trained_on.context_size,
             neuronpedia: self.pages(),
         }
+    }
+
+    /// Where its features are, in words: the hook point, or both of a transcoder.
+    pub fn place(&self) -> String {
+        self.report().place()
     }
 
     /// The address of a feature's page on Neuronpedia, where it has one.
@@ -75,6 +89,16 @@ impl Sae {
     fn pages(&self) -> Option<String> {
         let id = self.config().neuronpedia_id.as_ref()?;
         Some(format!("https://www.neuronpedia.org/{id}"))
+    }
+}
+
+impl SaeReport {
+    /// Where its features are, in words: the hook point, or both of a transcoder.
+    pub fn place(&self) -> String {
+        match &self.hook_out {
+            None => self.hook.clone(),
+            Some(out) => format!("{}, written at {out}", self.hook),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::{Architecture, SaeConfig, TrainedOn};
 use super::error::SaeError;
+use super::transcoder::Transcoder;
 use super::{CONFIG_FILE, Kind, Sae, WEIGHTS_FILE};
 use crate::error::Result;
 use crate::whole_file::write_whole;
@@ -56,6 +57,7 @@ impl Sae {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let weights = &self.weights;
         let shared = [("W_enc", &weights.w_enc), ("W_dec", &weights.w_dec), ("b_dec", &weights.b_dec)];
+        let skip = weights.skip.iter().map(|skip| ("W_skip", skip));
         let own = match &weights.kind {
             Kind::Standard { b_enc } | Kind::TopK { b_enc, .. } => vec![("b_enc", b_enc)],
             Kind::JumpRelu { b_enc, threshold } => vec![("b_enc", b_enc), ("threshold", threshold)],
@@ -63,7 +65,12 @@ impl Sae {
                 vec![("b_gate", b_gate), ("r_mag", r_mag), ("b_mag", b_mag)]
             }
         };
-        shared.into_iter().chain(own).map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+        shared
+            .into_iter()
+            .chain(own)
+            .chain(skip)
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+            .collect()
     }
 }
 
@@ -72,8 +79,11 @@ impl SaeConfig {
     pub fn to_json(&self, dtype: &str) -> Value {
         let mut json = Map::new();
         let mut put = |key: &str, value: Value| json.insert(key.to_owned(), value);
-        put("architecture", self.architecture.name().into());
+        put("architecture", self.architecture_name().into());
         put("d_in", self.d_in.into());
+        if let Some(Transcoder { d_out, .. }) = self.transcoder {
+            put("d_out", d_out.into());
+        }
         put("d_sae", self.d_sae.into());
         put("dtype", dtype.into());
         put("device", "cpu".into());
@@ -89,16 +99,21 @@ impl SaeConfig {
     }
 
     fn metadata(&self) -> Value {
-        let TrainedOn { model, centred, value_biases_folded, prepend_bos, context_size } = &self.trained_on;
+        let TrainedOn { model, centred, value_biases_folded, norm_folded, prepend_bos, context_size } =
+            &self.trained_on;
         let mut json = Map::new();
         let mut put = |key: &str, value: Value| json.insert(key.to_owned(), value);
         put("sae_lens_version", KEYS_OF.into());
         put("microtome_version", env!("CARGO_PKG_VERSION").into());
         put("hook_name", self.hook.to_string().into());
+        if let Some(Transcoder { hook, .. }) = self.transcoder {
+            put("hook_name_out", hook.to_string().into());
+        }
         if let Some(model) = model {
             put("model_name", model.clone().into());
         }
-        let kwargs = json!({ "center_writing_weights": centred, "fold_value_biases": value_biases_folded });
+        let kwargs = json!({ "center_writing_weights": centred, "fold_value_biases": value_biases_folded,
+            "fold_ln": norm_folded });
         put("model_from_pretrained_kwargs", kwargs);
         put("prepend_bos", (*prepend_bos).into());
         if let Some(size) = context_size {

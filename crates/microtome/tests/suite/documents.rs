@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use microtome::corpus_scan::CorpusScan;
 use microtome::metric::METRICS;
 use microtome::model::Site;
+use microtome::sae::SaeConfig;
 use microtome::{Experiment, Record, read_pairs};
 
 fn document(name: &str) -> String {
@@ -73,6 +74,21 @@ fn the_record_in_the_documents_reads_and_writes_back_the_same() {
         let read: Record = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);
         assert!(read.is_complete());
+    }
+}
+
+#[test]
+fn the_autoencoder_in_the_documents_is_read_and_written_back_the_same() {
+    for text in examples("json sae") {
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let read = SaeConfig::parse(&text, "formats.md").unwrap();
+        let again = read.to_json("float32");
+        for (key, value) in written.as_object().unwrap().iter().filter(|(key, _)| *key != "metadata") {
+            assert_eq!(&again[key], value, "{key}");
+        }
+        for (key, value) in written["metadata"].as_object().unwrap() {
+            assert_eq!(&again["metadata"][key], value, "{key}");
+        }
     }
 }
 

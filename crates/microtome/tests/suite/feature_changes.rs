@@ -63,7 +63,8 @@ impl Bench {
     /// The answer's logit in a run with every feature activation replaced, the whole prompt spliced.
     fn spliced(&self, tokens: &[u32], error: ErrorTerm, new: impl Fn(usize, usize, f32) -> f32) -> f64 {
         let sae = self.sae();
-        let coded = sae.encode(&sae.read(&self.model, tokens).unwrap()).unwrap();
+        let x = sae.read(&self.model, tokens).unwrap();
+        let coded = sae.encode(&x.input).unwrap();
         let rows: Vec<Vec<f32>> = coded.features().to_vec2().unwrap();
         let changed: Vec<f32> = rows
             .iter()
@@ -72,7 +73,7 @@ impl Bench {
             .map(|(pos, i, x)| new(pos, i, x))
             .collect();
         let changed = Tensor::from_vec(changed, coded.features().dims(), coded.features().device()).unwrap();
-        let edits = vec![sae.splice(&coded, &changed, error).unwrap()];
+        let edits = vec![sae.splice(&coded, &changed, &x.target, error).unwrap()];
         let run = self.model.model().run(tokens, &RunOptions { edits, ..Default::default() }).unwrap();
         last_logit(run.logits().unwrap())
     }
@@ -208,8 +209,12 @@ fn patching_every_feature_and_the_error_is_patching_the_activation() {
     let record = patch(FeatureTargets::Active, ErrorTerm::Keep);
     let report = record.results.feature_sweep.as_ref().unwrap();
     let sae = bench.sae();
-    let there: Vec<Vec<f32>> =
-        sae.encode(&sae.read(&bench.model, &bench.tokens).unwrap()).unwrap().features().to_vec2().unwrap();
+    let there: Vec<Vec<f32>> = sae
+        .encode(&sae.read(&bench.model, &bench.tokens).unwrap().input)
+        .unwrap()
+        .features()
+        .to_vec2()
+        .unwrap();
     let recovery = record.table("logit", Quantity::Recovery).unwrap();
     for (cell, found) in report.cells.iter().zip(&recovery.values).take(5) {
         let by_hand =

@@ -42,7 +42,7 @@ fn golden_sparse_autoencoders_of_every_architecture() {
         let recon = sae.decode(&coded, coded.features()).unwrap();
         assert_eq!(recon.dims(), expected[&format!("{name}/recon")].dims(), "{name}");
         let splice = |error| {
-            let edits = vec![sae.splice(&coded, coded.features(), error).unwrap()];
+            let edits = vec![sae.splice(&coded, coded.features(), &x, error).unwrap()];
             let options = RunOptions { edits, ..Default::default() };
             let run = golden.model.model().run(&golden.ids("clean"), &options).unwrap();
             run.logits().unwrap().clone()
@@ -166,7 +166,8 @@ fn configurations_that_would_give_wrong_numbers_are_refused() {
     let refused = [
         (r#""activation_fn_str": "topk""#, "`k` is missing"),
         (r#""activation_fn_str": "tanh-relu""#, "`activation_fn_str`"),
-        (r#""architecture": "transcoder""#, "transcoders are not supported"),
+        (r#""architecture": "transcoder""#, "`hook_name_out` is missing"),
+        (r#""architecture": "crosscoder""#, "jumprelu_skip_transcoder"),
         (r#""normalize_activations": "batch""#, "layer_norm"),
         (r#""reshape_activations": "hook_z""#, "has no heads"),
         (r#""hook_head_index": 3"#, "one head"),

@@ -9,6 +9,7 @@ mod gradients;
 mod lanes;
 mod learning;
 mod packing;
+mod rows;
 mod runs;
 mod streams;
 mod toy;

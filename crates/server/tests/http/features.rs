@@ -38,6 +38,26 @@ pub fn autoencoder(name: &str) -> Sae {
     Sae::new(config, tensors, "test").unwrap().named(SaeChoice::from(name))
 }
 
+/// A transcoder of the demo model's third MLP.
+fn transcoder(name: &str) -> Sae {
+    let d = DEMO.config().d_model;
+    let config = json!({"architecture": "transcoder", "d_in": d, "d_out": d, "d_sae": D_SAE, "metadata": {
+        "hook_name": "blocks.2.hook_mlp_in", "hook_name_out": "blocks.2.hook_mlp_out", "model_name": "demo",
+        "model_from_pretrained_kwargs": {"center_writing_weights": true}}});
+    let config = SaeConfig::parse(&config.to_string(), "cfg.json").unwrap();
+    let tensor = |seed, shape: &[usize]| {
+        Tensor::from_vec(wave(shape.iter().product(), seed), shape, &microtome::model::Device::Cpu).unwrap()
+    };
+    let tensors = [
+        ("W_enc", tensor(1.0, &[d, D_SAE])),
+        ("b_enc", tensor(2.0, &[D_SAE])),
+        ("W_dec", tensor(3.0, &[D_SAE, d])),
+        ("b_dec", tensor(4.0, &[d])),
+    ];
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+    Sae::new(config, tensors, "test").unwrap().named(SaeChoice::from(name))
+}
+
 pub fn with_autoencoder() -> TextModel {
     DEMO.clone().with_sae(autoencoder("waves")).unwrap()
 }
@@ -94,6 +114,38 @@ fn sae_features_lists_what_is_active_token_by_token_and_overall() {
     assert_eq!(usual, server.ask("/sae-features", &json!({"text": TEXT, "top_k": 20})));
     // BOS alone is a text without a next token; its features can be told all the same.
     assert_eq!(server.ask("/sae-features", &json!({"text": ""}))["tokens"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_transcoder_is_listed_with_both_places_and_answered_as_the_library_does() {
+    let model = DEMO.clone().with_sae(transcoder("third")).unwrap();
+    let server = Server::with(model.clone(), Settings::default());
+    let sae = server.get("/api/models/demo").json()["saes"][0].clone();
+    assert_eq!(
+        (&sae["architecture"], &sae["hook"], &sae["hook_out"], &sae["d_out"]),
+        (
+            &json!("transcoder"),
+            &json!("blocks.2.hook_mlp_in"),
+            &json!("blocks.2.hook_mlp_out"),
+            &json!(DEMO.config().d_model)
+        )
+    );
+    let prompts = json!([{"clean": TEXT, "answers": [" Mary"], "wrong_answers": [" John"]}]);
+    for method in [
+        json!({"features": {"sae": "third", "top": 5}}),
+        json!({"feature_sweep": {"sae": "third", "most": 5, "error": "drop"}}),
+        json!({"feature_attribution": {"sae": "third", "top": 5}}),
+    ] {
+        let experiment =
+            json!({"model": "demo", "prompts": prompts, "method": method, "metrics": ["logit_diff"]});
+        check_record(&server, &model, &experiment);
+    }
+    let edits = json!({"sae": "third", "edits": [{"feature": 7, "change": {"set": 3.0}}]});
+    let text = json!({"model": "demo", "prompts": [{"clean": TEXT}],
+        "method": {"generate": {"max_new_tokens": 3, "features": edits}}});
+    check_record(&server, &model, &text);
+    // The list of front ends names the place that is read.
+    assert_eq!(server.ask("/sae-features", &json!({"text": TEXT}))["hook_point"], "blocks.2.hook_mlp_in");
 }
 
 #[test]

@@ -364,12 +364,15 @@ impl SaeTraining {
             d_in: hook.shape(model.config(), 1).iter().product(),
             d_sae: self.sae.features.unwrap_or_default(),
             hook,
+            transcoder: None,
             subtract_b_dec: true,
             normalization: Normalization::None,
             trained_on: TrainedOn {
                 model: Some(model.about().model.clone()),
                 centred: folded,
                 value_biases_folded: folded,
+                // Here a normalised activation is that before gain and bias, with either weights.
+                norm_folded: folded || hook.site.is_normalized(),
                 prepend_bos: self.data.bos && model.bos().is_some(),
                 context_size: self.data.context,
             },

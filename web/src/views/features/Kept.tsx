@@ -12,7 +12,9 @@ export function Kept({ record, dim }: { record: ExperimentRecord; dim: boolean }
   const { losses } = quality;
   return (
     <div class={dim ? "dimmed stack" : "stack"}>
-      <p class="small">{sae.architecture}{sae.k == null ? "" : `, ${sae.k} at a time`}; {sae.d_sae} features of <code>{sae.hook}</code>, {sae.d_in} wide</p>
+      <p class="small">{sae.architecture}{sae.k == null ? "" : `, ${sae.k} at a time`}; {sae.d_sae} features {sae.hook_out == null
+        ? <>of <code>{sae.hook}</code>, {sae.d_in} wide</>
+        : <>that read <code>{sae.hook}</code>, {sae.d_in} wide, and write at <code>{sae.hook_out}</code>, {sae.d_out} wide</>}</p>
       <dl class="facts" aria-label="What it keeps">
         {fact("L0", quality.l0, plain, "Active features at a position, on average")}
         {fact("Explained variance", quality.explained_variance, percent, "1 less the squared error by the squared distance from the mean")}

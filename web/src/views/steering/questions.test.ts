@@ -1,9 +1,11 @@
 // @vitest-environment happy-dom
 import { describe, expect, it } from "vitest";
 import { DEFAULTS } from "../../state";
+import type { SaeReport } from "../../api";
 import { directionOf, layerOf, steeredTexts, strengthCurve } from "./questions";
 import { strengthsOf } from "./strengths";
 
+const SAE: SaeReport = { name: "a", hash: "", architecture: "topk", hook: "", d_in: 8, d_sae: 9, normalization: "none", prepend_bos: true };
 const inputs = { model: "demo", weights: "folded" as const, prompt: "A b", corrupt: "A c", target: " d", foil: " e" };
 
 describe("a direction", () => {
@@ -22,6 +24,14 @@ describe("a direction", () => {
     expect(layerOf({ into: null, along: "neuron", neuron: "L3N5" }, 4)).toBe(3);
     expect(layerOf({ into: 9, along: "texts", neuron: "" }, 4)).toBe(2);
     expect(layerOf({ into: 0, along: "texts", neuron: "" }, 4)).toBe(0);
+  });
+  it("of a feature goes in where the stream first holds what it writes", () => {
+    const after = (hook: string, hook_out?: string) =>
+      layerOf({ into: null, along: "feature", neuron: "", autoencoder: { ...SAE, hook, hook_out } }, 4);
+    expect(after("blocks.2.hook_resid_pre")).toBe(2);
+    expect(after("blocks.1.hook_mlp_out")).toBe(2);
+    expect(after("blocks.0.ln2.hook_normalized", "blocks.1.hook_mlp_out")).toBe(2);
+    expect(after("blocks.1.hook_mlp_in", "blocks.2.hook_resid_pre")).toBe(2);
   });
 });
 

@@ -20,10 +20,10 @@ export function directionOf(inputs: Asked, { along, towards, away, over, neuron,
   return to === "" || from === "" || to === from ? null : { difference: { towards: [to], away: [from], ...(over === "all" ? { over } : {}) } };
 }
 
-/** The layer in front of which it is added: the one chosen, else that after the neuron's or where the feature is read, else the middle one. */
+/** The layer in front of which it is added: the one chosen, else that after the neuron's or where the feature is written, else the middle one. */
 export function layerOf({ into, along, neuron, autoencoder }: Pick<Direction, "into" | "along" | "neuron" | "autoencoder">, layers: number): number {
   if (into !== null && into < layers) return into;
-  const [, layer, site] = /^blocks\.(\d+)\.(.+)$/.exec(along === "feature" ? (autoencoder?.hook ?? "") : "") ?? [];
+  const [, layer, site] = /^blocks\.(\d+)\.(.+)$/.exec(along === "feature" ? (autoencoder?.hook_out ?? autoencoder?.hook ?? "") : "") ?? [];
   if (layer !== undefined) return Math.min(layers - 1, Number(layer) + (site === "hook_resid_pre" ? 0 : 1));
   const own = along === "neuron" ? parseComponent(neuron) : null;
   return own ? Math.min(layers - 1, own.layer + 1) : Math.floor(layers / 2);
