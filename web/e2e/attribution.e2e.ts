@@ -7,6 +7,7 @@ import { partGrid, sumOf } from "../src/views/attribution/parts";
 import { partOf } from "../src/views/estimates/scatter";
 import { ask, on, table } from "./api";
 import { PHONE, open, place, state, useBrowser } from "./browser";
+import { copied } from "./clipboard";
 import { cellText, heatmap, readCells } from "./grid";
 import { FACT, NAMES } from "./prompts";
 import { settled } from "./settled";
@@ -141,6 +142,44 @@ test("steps, corrections and what is measured are part of the question and of th
   await page.reload();
   await settled(page);
   expect(await page.getByRole("checkbox", { name: "GradDrop" }).isChecked()).toBe(true);
+});
+
+test("a token pressed chooses the position whose next token is attributed, and the address and the command say so", async () => {
+  const at = 11;
+  const record = await ask(on({ prompts: [{ clean: NAMES.prompt, answers: [NAMES.target] }], method: "measure", metrics: ["prob"] }));
+  const labels = record.results.prompts[0]?.clean.labels ?? [];
+  const next = labels[at + 1] ?? "";
+  const page = await open(place("attribution", { prompt: NAMES.prompt, corrupt: NAMES.corrupt, target: NAMES.target }));
+  await settled(page);
+  const tokens = page.getByRole("group", { name: "The token whose next one is attributed" });
+  expect(await tokens.getByRole("button").count()).toBe(labels.length);
+  expect(await page.getByRole("button", { name: /^Answer/ }).count(), "nothing follows the last token").toBe(0);
+  await tokens.getByRole("button").nth(at).click();
+  expect(await state(page, "pos")).toBe(String(at));
+  await page.getByRole("button", { name: /^Answer/ }).click();
+  await settled(page);
+  expect(await state(page, "target")).toBe(next);
+  const asked = on({ prompts: [{ clean: NAMES.prompt, answers: [next] }], method: { direct_attribution: {} }, metrics: [], read_at: at });
+  const there = partGrid((await ask(asked)).results.tables ?? []);
+  const last = partGrid((await ask({ ...asked, read_at: null })).results.tables ?? []);
+  const told = (await readCells(heatmap(page, /by layer and part/))).map((cell) => /: (\S+) logits$/.exec(cell)?.[1]);
+  expect(told).toEqual(there?.values.map((value) => plus(value ?? 0)));
+  expect(told).not.toEqual(last?.values.map((value) => plus(value ?? 0)));
+  expect(await copied(page, "Command")).toContain(`--read-at ${at}`);
+
+  // Estimates are read there too; a patch after that position does nothing to it.
+  await page.getByRole("radio", { name: "Patches, estimated" }).click();
+  await page.getByRole("radio", { name: "Change", exact: true }).click();
+  await settled(page);
+  const method = { attribution_patching: { site: "resid_pre" as const, by: "layer_position" as const, direction: "denoise" as const, check: { top: 20 } } };
+  const estimated = table(await ask(on({ prompts: [{ clean: NAMES.prompt, corrupt: NAMES.corrupt, answers: [next] }], method, metrics: ["prob"], read_at: at })), "prob", "change");
+  const cells = await readCells(heatmap(page, /by layer and position/));
+  expect(cells.map((cell) => /: estimated (\S+)/.exec(cell)?.[1])).toEqual(estimated.values.map((value) => exact(value ?? 0)));
+  expect(estimated.values.every((value, cell) => cell % labels.length <= at || value === 0)).toBe(true);
+  expect(await page.getByRole("button", { name: "Measure in Patching" }).count(), "Patching reads at the last position").toBe(0);
+  await page.reload();
+  await settled(page);
+  expect(await tokens.getByRole("button").nth(at).getAttribute("aria-pressed")).toBe("true");
 });
 
 test.each(["SVG", "PNG"])("the agreement is saved as %s", async (kind) => {

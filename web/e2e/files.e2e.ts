@@ -9,18 +9,12 @@ import { expect, test } from "vitest";
 import type { Experiment, ExperimentRecord } from "../src/api/schema";
 import { ask, get } from "./api";
 import { open, place, useBrowser } from "./browser";
+import { copied } from "./clipboard";
 import { FACT, NAMES } from "./prompts";
 import { program } from "./server";
 import { settled } from "./settled";
 
 useBrowser();
-
-async function copied(page: Page, name: string): Promise<string> {
-  await page.getByRole("button", { name: "Copy as" }).click();
-  await page.getByRole("menuitem", { name }).click();
-  await page.getByRole("status").getByText(`Copied as ${name}`).waitFor();
-  return page.evaluate(() => navigator.clipboard.readText());
-}
 
 async function saved(page: Page, menu: string, item: string | RegExp): Promise<{ name: string; content: Buffer }> {
   await page.getByRole("button", { name: menu }).click();

@@ -24,6 +24,7 @@ const ABLATION = place("ablation", { ...FACT, cut: "L0H3,L1H2" });
 const PAIRS = place("ablation", { ...NAMES, sweep: "pairs", cut: "L0H3,L1H2" });
 const PATCHING = place("patching", { ...NAMES, patch: "L3@10", pos: "10" });
 const LENS = place("lens", { ...FACT, with: FACT.corrupt });
+const TUNED = place("lens", { ...FACT, tuned: "demo", curve: "kl", layer: "2" });
 const CIRCUIT = place("circuit", { ...NAMES, edge: "a1.h2->a2.h1<v>" });
 const SHARES = place("attribution", { ...NAMES, part: "L2H1" });
 const ESTIMATES = place("attribution", { ...NAMES, attribution: "estimate", part: "L2@10" });
@@ -42,6 +43,9 @@ const PICTURES: readonly (Look & { name: string; at: string; wait?: string })[] 
   { name: "patching", at: PATCHING },
   { name: "patching-dark", at: PATCHING, theme: "dark" },
   { name: "lens", at: LENS },
+  { name: "lens-tuned", at: TUNED },
+  { name: "lens-tuned-dark", at: TUNED, theme: "dark" },
+  { name: "lens-tuned-360", at: TUNED, ...PHONE },
   { name: "attention", at: ATTENTION },
   { name: "attention-circuit", at: place("attention", { ...SAID_TWICE, face: "circuit", head: "L1H3" }), theme: "dark", wait: "dl.facts dd" },
   { name: "attribution", at: SHARES },

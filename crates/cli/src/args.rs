@@ -96,8 +96,10 @@ pub fn load_for(experiment: &Experiment) -> Result<TextModel> {
             || format!("the autoencoder `{choice}` does not fit this model; name one with --sae that does");
         model = model.with_sae(open_sae(choice)?).with_context(hint)?;
     }
-    if let Some(folder) = experiment.method.tuned_lens() {
-        model = model.with_tuned_lens(folder, TunedLens::load(Path::new(folder))?)?;
+    if let Some(name) = experiment.method.tuned_lens() {
+        let hint =
+            || format!("the tuned lens `{name}` does not fit this model; name one with --tuned that does");
+        model = model.with_tuned_lens(name, TunedLens::open(name)?).with_context(hint)?;
     }
     Ok(model)
 }

@@ -9,7 +9,7 @@ use microtome::circuit::curve::CircuitCurve;
 use microtome::circuit::eap_json::{circuit_json, read_eap_json};
 use microtome::circuit::judge::{CircuitJudgement, NamedCircuit};
 use microtome::circuit::search::{Begun, CircuitSearch, CircuitSize, FindBy};
-use microtome::circuit::{Circuit, Graph, Pick, Rest};
+use microtome::circuit::{Circuit, Edge, Graph, Pick, Rest};
 use microtome::{Experiment, Method, Record, TextModel};
 
 use crate::answer::{answer, answer_then};
@@ -142,7 +142,8 @@ struct CurveArgs {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   microtome circuit judge --pairs docs/names.json --circuit circuits/edges-40.json
-  microtome circuit judge --pairs docs/names.json --found found.json --show minimality --list 40")]
+  microtome circuit judge --pairs docs/names.json --found found.json --show minimality --list 40
+  microtome circuit judge --pairs docs/names.json --edges \"mine=input->a1.h2<v>,a1.h2->logits\"")]
 struct JudgeArgs {
     #[command(flatten)]
     pairs: PairArgs,
@@ -152,15 +153,18 @@ struct JudgeArgs {
     /// The circuits of a record of `microtome circuit find`
     #[arg(long, value_name = "RECORD")]
     found: Option<PathBuf>,
+    /// A circuit by its edges as records write them, for example names=input->a0.h1<q>,a0.h1->logits; several may be given
+    #[arg(long, value_name = "NAME=EDGES")]
+    edges: Vec<String>,
     /// What edges outside the circuit carry; minimality is by the first [default: all three; without mean where prompts differ in length]
     #[arg(long, value_enum, value_delimiter = ',')]
     rest: Vec<RestArg>,
-    /// Random circuits of as many edges
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    random: usize,
-    /// Subsets of the circuit for minimality, beside the circuit itself
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    subsets: usize,
+    /// Random circuits of as many edges [default: 10]
+    #[arg(long, value_name = "N")]
+    random: Option<usize>,
+    /// Subsets of the circuit for minimality, beside the circuit itself [default: 4]
+    #[arg(long, value_name = "N")]
+    subsets: Option<usize>,
     #[command(flatten)]
     output: output::OutputArgs,
 }
@@ -274,17 +278,34 @@ fn judge(args: &JudgeArgs) -> Result<ExitCode> {
             circuits.push(NamedCircuit { name, edges: read.circuit.edges });
         }
     }
+    for text in &args.edges {
+        circuits.push(named_edges(text)?);
+    }
     if circuits.is_empty() {
-        bail!("no circuit; give --circuit FILE, or --found RECORD of `microtome circuit find`");
+        bail!(
+            "no circuit; give --circuit FILE, --found RECORD of `microtome circuit find`, or --edges NAME=EDGES"
+        );
     }
     let method = Method::CircuitJudgement(CircuitJudgement {
         circuits,
         rests: args.rest.iter().copied().map(rest).collect(),
-        random: Some(args.random),
-        subsets: Some(args.subsets),
+        random: args.random,
+        subsets: args.subsets,
     });
     let experiment = args.pairs.experiment(method)?;
     answer(&experiment, &args.output)
+}
+
+/// `NAME=EDGE,EDGE`
+fn named_edges(text: &str) -> Result<NamedCircuit> {
+    let Some((name, edges)) = text.split_once('=') else {
+        bail!(
+            "`{text}` has no name; write --edges NAME=EDGES, for example names=input->a0.h1<q>,a0.h1->logits"
+        );
+    };
+    let edge = |edge: &str| -> Result<Edge> { Ok(edge.trim().parse()?) };
+    let edges = edges.split(',').filter(|edge| !edge.trim().is_empty()).map(edge).collect::<Result<_>>()?;
+    Ok(NamedCircuit { name: name.to_owned(), edges })
 }
 
 impl Ranking {

@@ -19,7 +19,7 @@ use crate::output;
   microtome lens \"Paris is the capital of\" -t \" France\" --cut 3.1,4.2 --png lens.png
   microtome lens \"Paris is the capital of\" -t \" France\" -f \" Italy\" --rows contributions
   microtome lens \"Paris is the capital of\" --corrupt \"Rome is the capital of\" -t \" France\" --show prob
-  microtome lens \"Paris is the capital of\" -t \" France\" --show kl --tuned runs/lens/last
+  microtome lens \"Paris is the capital of\" -t \" France\" --show kl --tuned demo --curves kl.png
   microtome lens --pairs capitals.json --show prob --curves capitals.svg")]
 pub struct Args {
     /// The prompt
@@ -40,9 +40,9 @@ pub struct Args {
     /// How a row becomes what the unembedding multiplies [default: final; frozen for contributions]
     #[arg(long, value_enum)]
     norm: Option<NormArg>,
-    /// Read layers through a tuned lens: a folder with config.json and params.pt, as `microtome train lens` or the package
-    /// tuned-lens saves it
-    #[arg(long, value_name = "DIR")]
+    /// Read layers through a tuned lens too, beside the logit lens: a folder with config.json and params.pt, as `microtome train
+    /// lens` or the package tuned-lens saves it, or demo, the demo model's own
+    #[arg(long, value_name = "LENS")]
     tuned: Option<String>,
     /// The probability that the answer is asked to reach [default: 0.5]
     #[arg(long, value_name = "PROB", requires = "target")]

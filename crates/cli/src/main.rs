@@ -25,6 +25,7 @@ mod importance;
 mod induction;
 mod info;
 mod lens;
+mod lens_text;
 mod lens_train;
 mod measure;
 mod metrics;

@@ -11,7 +11,6 @@ use microtome::circuit::factual_recall::Extraction;
 use microtome::circuit::induction::Feeding;
 use microtome::circuit::search::FoundCircuit;
 use microtome::method::generate::Comparison;
-use microtome::method::logit_lens::{ANSWER_REACHES, LensReadings, Rows, TOP1_SETTLES};
 use microtome::method::pairs::Backup;
 use microtome::method::remeasure::{Remeasured, RemeasuredCell};
 use microtome::method::steering::SteeredText;
@@ -21,6 +20,7 @@ use microtome::{Method, MetricValue, PromptReport, Quantity, Record, Results, Ta
 
 use crate::features_text::all_features_text;
 use crate::heads_text::{circuit_text, roles_text};
+use crate::lens_text::{lens_text, lenses_text};
 use crate::neurons_text::{neuron_text, promotions_text};
 use crate::whole_file::write_whole;
 
@@ -190,19 +190,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
             let _ = writeln!(out, "ablated  {}", indented(&generation.ablated_text));
         }
     }
-    if let Some(lens) = &record.results.lens {
-        let what = match &record.experiment.method {
-            Method::LogitLens(asked) if asked.rows == Rows::Contributions => {
-                "what each part raises by itself"
-            }
-            _ => "next token as each layer has it",
-        };
-        lens_text(&mut out, &format!("{what}, at the last position"), lens);
-        if let Some(corrupt) = &record.results.corrupt_lens {
-            lens_text(&mut out, &format!("{what}, at the last position of the corrupt prompt"), corrupt);
-        }
-        convergence_text(&mut out, record);
-    }
+    lens_text(&mut out, record);
     if let Some(comparison) = record.results.generation.as_ref().and_then(|g| g.comparison.as_ref()) {
         comparison_text(&mut out, comparison);
     }
@@ -218,7 +206,10 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     all_features_text(&mut out, record, args.list);
     match chosen {
         Some(table) if table.axes.is_empty() => single(&mut out, record),
-        Some(table) => grid(&mut out, table, args),
+        Some(table) => {
+            lenses_text(&mut out, record, table);
+            grid(&mut out, table, args);
+        }
         None => {}
     }
     backups_text(&mut out, &record.results.backups, args);
@@ -237,6 +228,7 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
         Method::Edit(edit) => 1 + edit.edits.len(),
         Method::FeatureEdit(asked) => 1 + asked.edits.len(),
         Method::FeatureSweep(_) => 3,
+        Method::LogitLens(asked) => 1 + usize::from(asked.tuned.is_some()),
         Method::DirectAttribution(_) | Method::Pairs(_) | Method::PathPatch(_) | Method::Steering(_) => 2,
         Method::CircuitSearch(search) => 1 + search.by.len(),
         Method::CircuitCurve(_) | Method::FactualRecall(_) | Method::Features(_) => 2,
@@ -259,28 +251,6 @@ fn text(record: &Record, chosen: Option<&Table>, args: &OutputArgs) -> String {
     };
     let _ = writeln!(out, "{}, {}", count(record.results.runs, what), duration(record.elapsed_secs));
     out
-}
-
-/// What each layer would say at the last position.
-fn lens_text(out: &mut String, heading: &str, lens: &LensReadings) {
-    let _ = writeln!(out, "\n{heading}");
-    let width = lens.layers.iter().map(String::len).max().unwrap_or(0).max(8);
-    for (layer, positions) in lens.layers.iter().zip(&lens.top) {
-        let top = positions.last().map_or(String::new(), |top| top_line(top));
-        let _ = writeln!(out, "{layer:width$} {top}");
-    }
-}
-
-/// Where the last position converges.
-fn convergence_text(out: &mut String, record: &Record) {
-    for metric in [TOP1_SETTLES, ANSWER_REACHES] {
-        let Some(table) = record.table(metric, Quantity::Value) else { continue };
-        let layers = match table.values.last().copied().flatten() {
-            Some(layers) => number(layers),
-            None => "never".to_owned(),
-        };
-        let _ = writeln!(out, "{}, at the last position: {layers}", table.title);
-    }
 }
 
 /// Components whose effect grows where another is cut already.
@@ -499,7 +469,7 @@ fn metrics_line(metrics: &[MetricValue]) -> String {
     metrics.iter().map(one).collect::<Vec<_>>().join("  ")
 }
 
-fn top_line(top: &[TokenProb]) -> String {
+pub fn top_line(top: &[TokenProb]) -> String {
     let one = |top: &TokenProb| format!("[{}] {:.1}%", visible(&top.token), 100.0 * top.prob);
     top.iter().take(5).map(one).collect::<Vec<_>>().join("  ")
 }

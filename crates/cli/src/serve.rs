@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use microtome::TextModel;
+use microtome::model::demo::NAME as DEMO;
 use microtome::model::{Preparation, device_name};
 use microtome::sae::{Sae, SaeChoice};
 use microtome::tuned_lens::TunedLens;
@@ -42,8 +42,9 @@ pub struct Args {
     /// several times for several, the first is the default. Where left out, the demo model's own, if that is served
     #[arg(long, env = "MICROTOME_SAE", value_name = "SAE", value_delimiter = ',')]
     sae: Vec<String>,
-    /// A tuned lens to open beside the models it fits: a folder, by which requests name it; several times for several
-    #[arg(long, value_name = "DIR", value_delimiter = ',')]
+    /// A tuned lens to open beside the models it fits: a folder, by which requests name it; several times for several, the first
+    /// is the default. Where left out, the demo model's own, if that is served
+    #[arg(long, value_name = "LENS", value_delimiter = ',')]
     tuned_lens: Vec<String>,
     /// Weight processing: folded as in published GPT-2 results, or raw as in the file
     #[arg(long, value_enum, default_value_t = WeightsArg::Folded)]
@@ -213,7 +214,10 @@ fn models(args: &Args) -> Result<Models> {
     let prepared = Preparation { processing: args.weights.into(), precision: args.precision.into() };
     let mut models = args.model.iter().map(|id| load(id, prepared)).collect::<Result<Vec<_>>>()?;
     for name in &args.sae {
-        beside(&mut models, Arc::new(open_sae(&SaeChoice(name.clone()))?))?;
+        let sae = Arc::new(open_sae(&SaeChoice(name.clone()))?);
+        open_beside(&mut models, &format!("the autoencoder `{}`", sae.name()), |model| {
+            model.with_sae(sae.clone())
+        })?;
     }
     if args.sae.is_empty() {
         // Weights processed otherwise than those it was trained on go without.
@@ -224,17 +228,19 @@ fn models(args: &Args) -> Result<Models> {
             }
         }
     }
-    for folder in &args.tuned_lens {
-        let lens = Arc::new(TunedLens::load(Path::new(folder))?);
-        let mut refused = vec![];
-        for model in models.iter_mut() {
-            match model.clone().with_tuned_lens(folder, lens.clone()) {
-                Ok(opened) => *model = opened,
-                Err(error) => refused.push(format!("{}: {error}", model.about().model)),
+    for name in &args.tuned_lens {
+        let lens = Arc::new(TunedLens::open(name)?);
+        open_beside(&mut models, &format!("the tuned lens `{name}`"), |model| {
+            model.with_tuned_lens(name, lens.clone())
+        })?;
+    }
+    if args.tuned_lens.is_empty() {
+        // It fits the weights it was trained on and no others.
+        let own = Arc::new(TunedLens::demo()?);
+        for model in &mut models {
+            if let Ok(opened) = model.clone().with_tuned_lens(DEMO, own.clone()) {
+                *model = opened;
             }
-        }
-        if refused.len() == models.len() {
-            bail!("the tuned lens `{folder}` fits no model served: {}", refused.join("; "));
         }
     }
     let served = |(id, model): (&String, TextModel)| Served { id: id.clone(), model };
@@ -243,17 +249,21 @@ fn models(args: &Args) -> Result<Models> {
     Ok(ready.fold(Models::new(first), Models::and))
 }
 
-/// Opens an autoencoder beside every model that it was trained on; there must be one.
-fn beside(models: &mut [TextModel], sae: Arc<Sae>) -> Result<()> {
+/// Opens something beside every model that it fits; there must be one.
+fn open_beside(
+    models: &mut [TextModel],
+    what: &str,
+    open: impl Fn(TextModel) -> microtome::Result<TextModel>,
+) -> Result<()> {
     let mut refused = vec![];
     for model in models.iter_mut() {
-        match model.clone().with_sae(sae.clone()) {
+        match open(model.clone()) {
             Ok(opened) => *model = opened,
             Err(error) => refused.push(format!("{}: {error}", model.about().model)),
         }
     }
     if refused.len() == models.len() {
-        bail!("the autoencoder `{}` fits no model served: {}", sae.name(), refused.join("; "));
+        bail!("{what} fits no model served: {}", refused.join("; "));
     }
     Ok(())
 }

@@ -211,7 +211,7 @@ fn line_plots() -> Vec<(&'static str, LinePlot)> {
                 (f64::from(l), end * t.powi(3) + rng.random_range(0.0..0.02))
             })
             .collect(),
-        band: None,
+        ..Series::default()
     };
     let mut lens =
         vec![curve(" Paris", 0.91), curve(" London", 0.05), curve(" France", 0.03), curve("control", 0.44)];
@@ -225,7 +225,7 @@ fn line_plots() -> Vec<(&'static str, LinePlot)> {
                 (step, floor + 10.0 * step.powf(-0.45) * noise.random_range(0.93..1.07))
             })
             .collect(),
-        band: None,
+        ..Series::default()
     };
     let losses = vec![loss("train", 0.012), loss("validation, held-out text", 0.02)];
     let many = (0..11).map(|i| curve(&format!("L{i}H{}", i * 7 % 12), 1.0 - 0.16 * f64::from(i))).collect();

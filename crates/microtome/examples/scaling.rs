@@ -129,7 +129,7 @@ impl Study {
         let series = |curve: &Curve| Series {
             name: curve.name.to_owned(),
             points: curve.points.iter().map(|(x, secs, _)| (*x as f64, *secs)).collect(),
-            band: None,
+            ..Series::default()
         };
         let plot = LinePlot {
             title: self.title.to_owned(),

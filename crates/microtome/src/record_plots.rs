@@ -1,14 +1,15 @@
 //! Tables as pictures: heatmaps, and curves over an axis; estimates against measurements.
 
 use crate::error::{Error, Result};
+use crate::method::logit_lens::LENS_AXIS;
 use crate::method::remeasure::RemeasuredCell;
-use crate::plot::{AxisLabels, Heatmap, LinePlot, Point, ScaleKind, ScatterPlot, Series, YScale};
+use crate::plot::{AxisLabels, Heatmap, LinePlot, Point, ScaleKind, ScatterPlot, Series, Stroke, YScale};
 use crate::record::{Axis, Quantity, Record, Table};
 
 impl Record {
     /// A table as curves over its layers, or over its last axis where it has no layers: one curve for every place
     /// on the other axes, with its interval. Of layers and positions it is the last position's. A mean over prompts
-    /// has each prompt's curve beside it.
+    /// has each prompt's curve beside it. Of two lenses the tuned one's curves are dashed.
     ///
     /// # Errors
     /// [`Error::NoCurves`] where there is no axis to draw over, or more curves than can be told apart.
@@ -62,7 +63,7 @@ impl Record {
 }
 
 impl Table {
-    /// The table as a heatmap; three axes become two by joining the first with the last.
+    /// The table as a heatmap; three axes become two by joining the first with the last, and lenses with the axis beside them.
     pub fn heatmap(&self, subtitle: &str) -> Heatmap {
         let labels = |axis: &Axis| AxisLabels { name: axis.name.clone(), labels: axis.labels.clone() };
         let one = || AxisLabels { name: String::new(), labels: vec![String::new()] };
@@ -70,6 +71,14 @@ impl Table {
             [only] if only.name == "layer" => (labels(only), one(), self.values.clone()),
             [only] => (one(), labels(only), self.values.clone()),
             [first, second] => (labels(first), labels(second), self.values.clone()),
+            [first, second, last] if [first, second].iter().any(|axis| axis.name == LENS_AXIS) => {
+                let mut names = Vec::new();
+                for outer in &first.labels {
+                    names.extend(second.labels.iter().map(|inner| format!("{outer} {inner}")));
+                }
+                let rows = AxisLabels { name: format!("{}, {}", first.name, second.name), labels: names };
+                (rows, labels(last), self.values.clone())
+            }
             [layers, positions, heads] => {
                 let (n_positions, n_heads) = (positions.labels.len(), heads.labels.len());
                 let mut values = Vec::with_capacity(self.values.len());
@@ -102,17 +111,18 @@ impl Table {
         }
     }
 
-    /// Of layers and positions, the last position alone.
+    /// Of layers and positions, by lens or not, the last position alone.
     fn at_last_position(&self) -> Option<Table> {
-        let [layers, positions] = &self.axes[..] else { return None };
-        if (&*layers.name, &*positions.name) != ("layer", "position") {
+        let [rest @ .., layers, positions] = &self.axes[..] else { return None };
+        let of_lenses = rest.iter().all(|axis| axis.name == LENS_AXIS);
+        if (&*layers.name, &*positions.name) != ("layer", "position") || !of_lenses {
             return None;
         }
         let n = positions.labels.len();
         let last = |row: &[Option<f64>]| row.last().copied().flatten();
         Some(Table {
             title: format!("{}, at the last position", self.title),
-            axes: vec![layers.clone()],
+            axes: self.axes[..self.axes.len() - 1].to_vec(),
             values: self.values.chunks(n).map(last).collect(),
             spread: self.spread.chunks(n).map(|row| row.last().copied().flatten()).collect(),
             ..self.clone()
@@ -152,6 +162,7 @@ impl Table {
                 name: self.label_but(along, cell(0)),
                 points: (0..steps).map(|step| (step as f64, value(step))).collect(),
                 band: (!self.spread.is_empty()).then(|| (0..steps).map(bounds).collect()),
+                stroke: self.stroke(cell(0)),
             }
         };
         let ends = [&axis.labels[0], &axis.labels[steps - 1]];
@@ -165,6 +176,16 @@ impl Table {
             y_scale: YScale::Linear,
             marks: vec![],
         })
+    }
+
+    /// The tuned lens's curves are dashed.
+    fn stroke(&self, cell: usize) -> Stroke {
+        let lens = self.axes.iter().position(|axis| axis.name == LENS_AXIS);
+        let inner = |at: usize| self.axes[at + 1..].iter().map(|axis| axis.labels.len()).product::<usize>();
+        match lens.map(|at| cell / inner(at) % self.axes[at].labels.len()) {
+            None | Some(0) => Stroke::Solid,
+            Some(_) => Stroke::Dashed,
+        }
     }
 
     /// What a cell is called by its other axes.

@@ -87,7 +87,15 @@ impl About {
             _ => parts[0],
         }
     }
+
+    /// The fingerprint, where it is that of a checkpoint: a model in memory keeps none from before its weights were processed.
+    pub fn checkpoint_hash(&self) -> Option<&str> {
+        (self.family != IN_MEMORY).then_some(&self.weight_hash)
+    }
 }
+
+/// The family of models that come from no file.
+const IN_MEMORY: &str = "memory";
 
 /// A model that reads text.
 #[derive(Debug, Clone)]
@@ -153,7 +161,7 @@ impl TextModel {
         let weights = model.weights().unpacked()?;
         let about = About {
             model: name.to_owned(),
-            family: "memory".to_owned(),
+            family: IN_MEMORY.to_owned(),
             dtype: format!("{:?}", model.weights().embed.dtype()),
             weight_hash: weight_hash(model.config(), &weights)?,
             tokenizer: "none: takes token ids".to_owned(),
@@ -184,6 +192,11 @@ impl TextModel {
         self.tuned_lenses.retain(|(open, _)| open != name);
         self.tuned_lenses.push((name.to_owned(), lens));
         Ok(self)
+    }
+
+    /// Tuned lenses open beside it, by name.
+    pub fn tuned_lenses(&self) -> impl Iterator<Item = (&str, &TunedLens)> {
+        self.tuned_lenses.iter().map(|(name, lens)| (&name[..], lens.as_ref()))
     }
 
     /// The tuned lens of a name.

@@ -66,10 +66,10 @@ impl Models {
         })
     }
 
-    /// The model an experiment names; the autoencoder it names must be open beside it.
+    /// The model an experiment names; the autoencoder or tuned lens it names must be open beside it.
     ///
     /// # Errors
-    /// As [`Models::get`], and 404 for an autoencoder that is not served.
+    /// As [`Models::get`], and 404 for an autoencoder or a tuned lens that is not served.
     pub fn of(&self, experiment: &Experiment) -> Result<&Arc<Served>, ApiError> {
         let served = self.get(Some(&experiment.model))?;
         if let Some(choice) = experiment.method.sae()
@@ -77,6 +77,12 @@ impl Models {
         {
             let hint = "name one that is; the operator adds autoencoders with `microtome serve --sae`";
             return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_sae", error.to_string(), hint));
+        }
+        if let Some(name) = experiment.method.tuned_lens()
+            && let Err(error) = served.model.tuned_lens(name)
+        {
+            let hint = "name one that is; the operator adds tuned lenses with `microtome serve --tuned-lens`";
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_tuned_lens", error.to_string(), hint));
         }
         Ok(served)
     }

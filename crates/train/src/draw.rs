@@ -97,7 +97,7 @@ fn losses_plot(lines: &[Line], title: &str) -> LinePlot {
         subtitle: String::new(),
         x: "step".to_owned(),
         y: "loss (nats)".to_owned(),
-        series: series.map(|(name, points)| Series { name, points, band: None }).into(),
+        series: series.map(|(name, points)| Series { name, points, ..Series::default() }).into(),
         y_scale: YScale::Linear,
         marks: vec![],
     }
@@ -116,7 +116,7 @@ fn heads_plots(lines: &[Telemetry], title: &str) -> Vec<LinePlot> {
     };
     let curve = |name: &str, value: &dyn Fn(&Telemetry) -> f64| {
         let points = lines.iter().map(|line| (line.step as f64, value(line))).collect();
-        Series { name: name.to_owned(), points, band: None }
+        Series { name: name.to_owned(), points, ..Series::default() }
     };
     let share = "share of attention";
     vec![
@@ -163,7 +163,7 @@ pub(crate) fn by_head(lines: &[Telemetry], scores: impl Fn(&Telemetry) -> &Vec<V
         .map(|&(layer, head)| Series {
             name: format!("L{layer}H{head}"),
             points: lines.iter().map(|line| (line.step as f64, score(line, (layer, head)))).collect(),
-            band: None,
+            ..Series::default()
         })
         .collect();
     let others = &heads[named..];
@@ -180,6 +180,7 @@ pub(crate) fn by_head(lines: &[Telemetry], scores: impl Fn(&Telemetry) -> &Vec<V
             name: format!("the other {}", others.len()),
             points: lines.iter().map(|line| (line.step as f64, mean(line))).collect(),
             band: Some(lines.iter().map(bounds).collect()),
+            ..Series::default()
         });
     }
     series

@@ -1677,6 +1677,8 @@ export interface components {
             layers: string[];
             /** @description `[layer][pos]`: the five most probable next tokens. */
             top: components["schemas"]["TokenProb"][][][];
+            /** @description The same through the tuned lens; empty where there is none. */
+            tuned_top?: components["schemas"]["TokenProb"][][][];
         };
         /**
          * @description Which rows are read.
@@ -1692,7 +1694,7 @@ export interface components {
             /** @description Which rows are read. */
             rows?: components["schemas"]["LensRows"];
             norm?: null | components["schemas"]["LensNorm"];
-            /** @description A tuned lens through whose translators layers are read, by the name it is open under. */
+            /** @description A tuned lens, by the name it is open under: layers are read through its translators too, beside the logit lens. */
             tuned?: string | null;
             /**
              * Format: double
@@ -1875,6 +1877,8 @@ export interface components {
             metrics: components["schemas"]["MetricInfo"][];
             /** @description Sparse autoencoders open beside it, which experiments may name. */
             saes: components["schemas"]["SaeReport"][];
+            /** @description Tuned lenses open beside it, which the logit lens may name. */
+            tuned_lenses: components["schemas"]["TunedLensInfo"][];
         };
         /** @description What is served. */
         ModelList: {
@@ -2961,6 +2965,13 @@ export interface components {
             labels: string[];
             /** @description Whether the first is a BOS that was prepended. */
             bos_prepended: boolean;
+        };
+        /** @description A tuned lens. */
+        TunedLensInfo: {
+            /** @description The name experiments use. */
+            name: string;
+            /** @description The model it was trained for, as its files say. */
+            trained_for: string;
         };
         /** @description Which heads (at a site with a head axis), neurons (inside an MLP) or dimensions (elsewhere). */
         Units: "all" | {

@@ -7,6 +7,7 @@ import type { Flag } from "./flag";
 type Asking = Exclude<Method, "measure">;
 type Search = Extract<Asking, { circuit_search: unknown }>["circuit_search"];
 type Curve = Extract<Asking, { circuit_curve: unknown }>["circuit_curve"];
+type Judgement = Extract<Asking, { circuit_judgement: unknown }>["circuit_judgement"];
 type Edges = Extract<Asking, { edge_attribution: unknown }>["edge_attribution"];
 type Gradients = NonNullable<Edges["gradients"]>;
 type By = Search["by"][number];
@@ -23,7 +24,7 @@ export function circuitFlags(method: Experiment["method"], prompt: Prompt): [str
   if ("path_patch" in method) return with_("path-patch", pathFlags(method.path_patch));
   if ("circuit_search" in method) return with_("circuit find", searchFlags(method.circuit_search));
   if ("circuit_curve" in method) return with_("circuit curve", curveFlags(method.circuit_curve));
-  // `circuit judge` reads its circuits from files.
+  if ("circuit_judgement" in method) return with_("circuit judge", judgeFlags(method.circuit_judgement));
   return null;
 }
 
@@ -77,6 +78,15 @@ function rankedFlags({ gradients = "base", size }: Ranked): Flag[] {
 
 function curveFlags({ gradients = "base", pick, rest, shares = [], random }: Curve): Flag[] {
   return [...circuitAlong(gradients), ...pickFlags(pick), ...restFlags(rest), ...listed("--shares", shares), ...given("--random", random)];
+}
+
+/** What a circuit is called ends at the first `=`. */
+function judgeFlags({ circuits, rests = [], random, subsets }: Judgement): Flag[] | null {
+  if (circuits.length === 0 || circuits.some(({ name }) => name.includes("="))) return null;
+  return [
+    ...circuits.map(({ name, edges }): Flag => ["--edges", `${name}=${edges.join(",")}`]), ...listed("--rest", rests),
+    ...given("--random", random), ...given("--subsets", subsets),
+  ];
 }
 
 const pickFlags = (pick: Curve["pick"]): Flag[] => (pick == null || pick === "strongest" ? [] : [["--pick", pick]]);

@@ -176,7 +176,11 @@ test("edges patched one by one and circuits are said by their subcommands", () =
   expect(of({ circuit_curve: { gradients: { activations: 3 }, rest: "zero", shares: [0.1, 1], random: 4 } })).toBe(
     `microtome circuit curve ${begin} --steps 3 --along activations --rest zero --shares 0.1,1 --random 4`,
   );
-  expect(of({ circuit_judgement: { circuits: [{ name: "a", edges: [] }] } })).toContain("microtome run -");
+  const circuit = { name: "a", edges: ["input->a0.h1<q>", "a0.h1->logits"] };
+  expect(of({ circuit_judgement: { circuits: [circuit, { name: "none", edges: [] }], rests: ["mean", "zero"], random: 3, subsets: 0 } })).toBe(
+    `microtome circuit judge ${begin} --edges 'a=input->a0.h1<q>,a0.h1->logits' --edges none= --rest mean,zero --random 3 --subsets 0`,
+  );
+  expect(of({ circuit_judgement: { circuits: [{ ...circuit, name: "a=b" }] } }), "a name that would be read as another").toContain("microtome run -");
 });
 
 test("attribution says what is told apart, an estimate how it is made and checked", () => {

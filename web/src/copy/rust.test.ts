@@ -29,6 +29,14 @@ test("a Rust program loads the model as the experiment asks for it", () => {
   expect(code).toContain("precision: Precision::Bf16,");
 });
 
+test("a Rust program opens the tuned lens that its lens reads by", () => {
+  const code = rustFor({ ...sweep, method: { logit_lens: { tuned: "runs/lens" } } });
+  expect(code).toContain("use microtome::tuned_lens::TunedLens;");
+  expect(code).toContain('let model = model.with_tuned_lens("runs/lens", TunedLens::open("runs/lens")?)?;');
+  expect(code).toContain('tuned: Some("runs/lens".into())');
+  expect(rustFor({ ...sweep, method: { logit_lens: {} } })).not.toContain("with_tuned_lens");
+});
+
 test("a whole number of degrees is still a float", () => {
   const code = rustFor({ ...sweep, method: { generate: { max_new_tokens: 5, temperature: 1 } }, metrics: [] });
   expect(code).toContain("temperature: 1.0");

@@ -25,12 +25,21 @@ export function rustFor(experiment: Experiment): string {
   if (precision === "bf16") uses.add("microtome::model", "Preparation");
   const body = [
     `let model = TextModel::load(${literal(experiment.model)}, ${prepared}, &LoadOptions::default(), &mut ())?;`,
+    ...besideCode(experiment, uses),
     `let experiment = ${struct("Experiment", fields)};`,
     "let record = experiment.run_quietly(&model)?;",
     ...readingCode(experiment),
     "Ok(())",
   ];
   return `${uses.code()}\n\nfn main() -> Result<(), Box<dyn std::error::Error>> {\n${indent(body.join("\n"))}\n}\n`;
+}
+
+/** What is opened beside the model. */
+function besideCode({ method }: Experiment, uses: Uses): string[] {
+  const tuned = method !== "measure" && "logit_lens" in method ? method.logit_lens.tuned : null;
+  if (tuned == null) return [];
+  uses.add("microtome::tuned_lens", "TunedLens");
+  return [`let model = model.with_tuned_lens(${literal(tuned)}, TunedLens::open(${literal(tuned)})?)?;`];
 }
 
 /** The names a program imports, by module. */

@@ -11,7 +11,8 @@ import { asked, change, useResource, useShown, useTokens, workspace } from "../s
 import { EstimateGrid } from "../views/attribution/EstimateGrid";
 import { EstimateSettings } from "../views/attribution/EstimateSettings";
 import { MeasuredPatches, choosePart } from "../views/attribution/MeasuredPatches";
-import { correctionsOf, estimate } from "../views/attribution/questions";
+import { PositionChoice } from "../views/attribution/PositionChoice";
+import { correctionsOf, estimate, positionOf } from "../views/attribution/questions";
 import { Agreement } from "../views/estimates/Agreement";
 import { partOf } from "../views/estimates/scatter";
 import { LengthsDiffer } from "../views/patching/LengthsDiffer";
@@ -20,11 +21,12 @@ import { findTable } from "../views/tables";
 
 export function EstimatesFace() {
   const { site, layout, direction, steps, fixes, check, quantity } = workspace;
+  const clean = useTokens(workspace.prompt);
+  const at = useComputed(() => positionOf(workspace.pos.value, clean.data.value?.ids.length ?? Infinity));
   const key = useComputed(() => estimate(asked.value, {
-    site: site.value, layout: layout.value, direction: direction.value, steps: steps.value, fixes: fixes.value, check: check.value,
+    site: site.value, layout: layout.value, direction: direction.value, steps: steps.value, fixes: fixes.value, check: check.value, at: at.value,
   }));
   const of = useResource(key, runExperiment);
-  const clean = useTokens(workspace.prompt);
   const corrupt = useTokens(workspace.corrupt);
   const run = useRun(of);
 
@@ -50,6 +52,7 @@ export function EstimatesFace() {
     <>
       <PairStrip clean={clean} corrupt={corrupt} action={{ text: "Estimate", onPress: run }} />
       <EstimateSettings />
+      <PositionChoice tokens={clean.data.value} />
       <div class="columns attribution">
         <Panel
           fill class="main" title={`${layoutOf(site.value, layout.value).title}, estimated`}
@@ -57,7 +60,7 @@ export function EstimatesFace() {
           aside={(
             <>
               <Progress phase={of.phase.value} progress={of.progress.value} onStop={of.cancel} />
-              {key.value && <Button small title="The same patches, each of them run" onPress={() => change({ view: "patching", patch: workspace.part.value === "" ? [] : [workspace.part.value] })}>Measure in Patching</Button>}
+              {key.value && at.value === null && <Button small title="The same patches, each of them run" onPress={() => change({ view: "patching", patch: workspace.part.value === "" ? [] : [workspace.part.value] })}>Measure in Patching</Button>}
             </>
           )}
         >

@@ -6,21 +6,24 @@ import type { ExperimentRecord, Table } from "../api";
 import { Empty, LinePlot, Panel, Progress, Result, Segmented, Working, duration, signed } from "../components";
 import { InputStrip, LayerChoice } from "../inputs";
 import { useRun } from "../shell/useRun";
-import { asked, change, model, useResource, useShown, workspace } from "../state";
+import { asked, change, model, useResource, useShown, useTokens, workspace } from "../state";
 import { AttributionChoice } from "../views/attribution/AttributionChoice";
 import { NeuronShares } from "../views/attribution/NeuronShares";
+import { PositionChoice } from "../views/attribution/PositionChoice";
 import { ShareGrid, SourceGrid } from "../views/attribution/ShareGrid";
 import { StrongestShares } from "../views/attribution/StrongestShares";
 import { SumPanel } from "../views/attribution/SumPanel";
 import { accumulated } from "../views/attribution/parts";
-import { layerOf, shares } from "../views/attribution/questions";
+import { layerOf, positionOf, shares } from "../views/attribution/questions";
 import { findTable } from "../views/tables";
 
 const TABLES = { components: "direct_heads", sources: "direct_sources", neurons: "direct_neurons" } as const;
 const TITLES = { components: "What each part writes towards the answer", sources: "What each head brings, by the position it looks at", neurons: "What each neuron writes towards the answer" } as const;
 
 export function SharesFace() {
-  const key = useComputed(() => shares(asked.value, { parts: workspace.parts.value, mlp: workspace.mlp.value }, model.value?.config.n_layers ?? 1));
+  const tokens = useTokens(workspace.prompt);
+  const at = useComputed(() => positionOf(workspace.pos.value, tokens.data.value?.ids.length ?? Infinity));
+  const key = useComputed(() => shares(asked.value, { parts: workspace.parts.value, mlp: workspace.mlp.value, at: at.value }, model.value?.config.n_layers ?? 1));
   const of = useResource(key, runExperiment);
   const run = useRun(of);
   const record = of.data.value;
@@ -35,6 +38,7 @@ export function SharesFace() {
     <>
       <InputStrip fields={["target", "foil"]} action={{ text: "Attribute", onPress: run }} />
       <ShareSettings />
+      <PositionChoice tokens={tokens.data.value} />
       <div class="columns attribution">
         <div class="stack">
           <Panel

@@ -6,28 +6,18 @@ import type { Experiment, Quantity } from "../api";
 import { Empty, Panel, Progress, Result, Segmented, Working, duration } from "../components";
 import { InputStrip } from "../inputs";
 import { useRun } from "../shell/useRun";
-import { asked, change, experiment, useResource, useShown, useTokens, workspace } from "../state";
-import type { Asked, Fetching } from "../state";
+import { asked, change, model, useResource, useShown, useTokens, workspace } from "../state";
+import type { Fetching } from "../state";
 import { CellCard } from "../views/lens/CellCard";
 import { Curves } from "../views/lens/Curves";
 import type { Other } from "../views/lens/Curves";
 import { LensGrid } from "../views/lens/LensGrid";
 import { LensSettings } from "../views/lens/LensSettings";
-import type { Lensed } from "../views/lens/LensSettings";
 import { colourOptions, colourShown, colours } from "../views/lens/colour";
+import { LENS_NAMES, ofLens, openLens, readingsOf } from "../views/lens/lenses";
+import { lensQuestion } from "../views/lens/questions";
+import type { Lensed } from "../views/lens/questions";
 import { findTable } from "../views/tables";
-
-function reading(inputs: Asked | null, { rows, norm, compare }: Lensed): Experiment | null {
-  if (!inputs || inputs.prompt === "") return null;
-  const answered = inputs.target !== "";
-  const parts = rows === "contributions";
-  const names = colours(rows, answered, inputs.foil !== "").filter((name) => name !== "top1_prob" && (answered || (name !== "prob" && name !== "rank")));
-  const asked = { ...inputs, corrupt: compare === "corrupt" ? inputs.corrupt : "", foil: parts ? inputs.foil : "" };
-  // The norm that does not fit the rows stands in the address until the rows are others.
-  const fits = norm !== "" && !(parts && norm === "final");
-  const method = { ...(rows === "layers" ? {} : { rows }), ...(fits ? { norm: norm === "bare" ? "none" as const : norm } : {}) };
-  return experiment(asked, { logit_lens: method }, { metrics: [...names] });
-}
 
 const ALONE: Lensed = { rows: "layers", norm: "", compare: "alone" };
 
@@ -45,14 +35,15 @@ async function readAll(experiments: Experiment[], { signal }: Fetching): Promise
 }
 
 export function LensPage() {
-  const { rows, norm, compare } = workspace;
-  const key = useComputed(() => reading(asked.value, { rows: rows.value, norm: norm.value, compare: compare.value }));
+  const { rows, norm, compare, tuned } = workspace;
+  const open = useComputed(() => openLens(model.value, tuned.value));
+  const key = useComputed(() => lensQuestion(asked.value, { rows: rows.value, norm: norm.value, compare: compare.value }, open.value));
   const lens = useResource(key, runExperiment);
   const othersKey = useComputed(() => {
     const inputs = asked.value;
-    if (!inputs || inputs.target === "" || workspace.others.value.length === 0) return null;
+    if (!inputs || (inputs.target === "" && workspace.curve.value === "prob") || workspace.others.value.length === 0) return null;
     const how = rows.value === "contributions" ? ALONE : { rows: rows.value, norm: norm.value, compare: "alone" as const };
-    return workspace.others.value.flatMap((prompt) => reading({ ...inputs, prompt }, how) ?? []);
+    return workspace.others.value.flatMap((prompt) => lensQuestion({ ...inputs, prompt }, how, open.value) ?? []);
   });
   const others = useResource(othersKey, readAll);
   const tokens = useTokens(workspace.prompt);
@@ -62,7 +53,9 @@ export function LensPage() {
   const answered = Boolean(inputs?.target);
   const record = lens.data.value;
   const partial = lens.partial.value;
-  const tables = partial ?? record?.results.tables ?? [];
+  const read = partial ?? record?.results.tables ?? [];
+  const reading = tuned.value !== "" && readingsOf(read[0]).includes("tuned") ? "tuned" : "logit";
+  const tables = read.map((table) => ofLens(table, reading));
   const names = colours(rows.value, answered, Boolean(inputs?.foil));
   const colour = colourShown(workspace.metric.value, names, answered);
   const compared = compare.value === "corrupt" && inputs?.corrupt !== "";
@@ -79,7 +72,7 @@ export function LensPage() {
 
   const grid = (dim: boolean) => found && (
     <LensGrid
-      tables={tables} table={found.table} lens={partial ? null : (record?.results.lens ?? null)} chosen={chosen} dim={dim}
+      tables={tables} table={found.table} lens={partial ? null : (record?.results.lens ?? null)} reading={reading} chosen={chosen} dim={dim}
       tokens={partial ? tokens.data.value : (record?.results.prompts[0]?.clean ?? null)}
     />
   );
@@ -89,7 +82,8 @@ export function LensPage() {
       <LensSettings tokens={corruptTokens} onRun={run} />
       <div class="columns lens">
         <Panel
-          fill class="main" title={rows.value === "contributions" ? "What each part adds" : "What each layer would say next"} note={record && !lens.stale.value && !partial ? duration(record.elapsed_secs) : ""}
+          fill class="main" title={rows.value === "contributions" ? "What each part adds" : `What each layer would say next${reading === "tuned" ? `, ${LENS_NAMES.tuned}` : ""}`}
+          note={record && !lens.stale.value && !partial ? duration(record.elapsed_secs) : ""}
           aside={(
             <>
               <Progress phase={lens.phase.value} progress={lens.progress.value} onStop={lens.cancel} />

@@ -7,7 +7,7 @@ const full: Fields = {
   cut: ["L0H1", "L11H3"], how: "previous", at: "last", clamp: " x", metric: "rank", quantity: "value", site: "z", layout: "head_position",
   direction: "noise", patch: ["L4@9"], temperature: 0.7, seed: 7, length: 12, importance: "", head: "L1H2", pos: 0, layer: 3, others: ["a,b", "c"],
   attribution: "estimate", parts: "neurons", part: "L1H2@3", mlp: 2, steps: 5, fixes: ["qk_fix"], check: "off",
-  neuron: "L2N17", ranked: "direct_attribution", along: "neuron", towards: " happy & so", away: " sad", over: "all", into: 0, sized: "one", sae: "release/id", feature: "305", listing: "worth", gather: "apart", strength: -2.5, reach: 8,
+  neuron: "L2N17", ranked: "direct_attribution", along: "neuron", towards: " happy & so", away: " sad", over: "all", into: 0, sized: "one", sae: "release/id", tuned: "runs/lens/last", curve: "kl", feature: "305", listing: "worth", gather: "apart", strength: -2.5, reach: 8,
 };
 
 describe("the address", () => {

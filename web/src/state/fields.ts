@@ -64,8 +64,12 @@ export interface Fields {
   /** Which rows the logit lens reads, and through which norm. */
   rows: "layers" | "sublayers" | "contributions";
   norm: LensNorm;
+  /** The tuned lens its grid is read by; empty: the logit lens. */
+  tuned: string;
   /** The lens of the prompt, or what it is beyond the corrupt one's. */
   compare: "alone" | "corrupt";
+  /** What its curves are of: the answer's probability, or KL to the output. */
+  curve: "prob" | "kl";
   /** Further prompts whose curves the logit lens draws. */
   others: readonly string[];
   /** What Attribution shows: shares of the answer's logit, or patches estimated by derivatives. */
@@ -127,14 +131,14 @@ export const DEFAULTS: Readonly<Fields> = {
   site: "resid_pre", layout: "layer_position", direction: "denoise", patch: [],
   temperature: 0, seed: 0, length: 40, importance: "gradient", head: "",
   weighting: "pattern", face: "pattern", list: "roles", embedding: "embed", size: "as_is", pos: null, layer: null,
-  rows: "layers", norm: "", compare: "alone", others: [],
+  rows: "layers", norm: "", tuned: "", compare: "alone", curve: "prob", others: [],
   attribution: "direct", parts: "components", part: "", mlp: null, steps: 0, fixes: [], check: "top",
   neuron: "", ranked: "activation", along: "texts", towards: "", away: "", over: "last", into: null, sized: "as_is", strength: 1, reach: 2,
   edges: 40, node: "", edge: "", pins: [], groups: [], gather: "one", sae: "", feature: "", listing: "overall", estimated: "gradient",
 };
 
 /** Which fields are texts that prompts are made of; they are kept as typed, spaces and all. */
-const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "part", "node", "edge", "neuron", "sae", "feature", "towards", "away"] as const;
+const TEXTS = ["model", "prompt", "corrupt", "target", "foil", "clamp", "metric", "site", "head", "part", "node", "edge", "neuron", "sae", "feature", "towards", "away", "tuned"] as const;
 const LISTS = ["cut", "patch", "fixes", "pins"] as const;
 const NUMBERS = ["temperature", "seed", "length", "steps", "edges", "reach"] as const;
 /** Numbers that may be below 0. */
@@ -146,7 +150,7 @@ const CHOICES = {
   layout: ["head", "head_position", "layer", "layer_position"], direction: ["denoise", "noise"],
   weighting: ["pattern", "value", "output"], face: ["pattern", "circuit"], list: ["roles", "scores", "statistics"],
   embedding: ["embed", "after_mlp0"], size: ["as_is", "layer_norm"],
-  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], gather: ["one", "apart"], listing: ["overall", "token", "worth", "estimate"], estimated: ["gradient", "direct"],
+  rows: ["layers", "sublayers", "contributions"], norm: LENS_NORMS, compare: ["alone", "corrupt"], curve: ["prob", "kl"], gather: ["one", "apart"], listing: ["overall", "token", "worth", "estimate"], estimated: ["gradient", "direct"],
   attribution: ["direct", "estimate"], parts: ["components", "sources", "neurons"], check: ["top", "all", "off"],
   ranked: ["activation", "direct_attribution"], along: ["texts", "neuron", "feature"], over: ["last", "all"], sized: ["as_is", "one"],
 } as const;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod heads;
+mod lens;
 mod neurons;
 mod outputs;
 mod refusals;

@@ -55,7 +55,10 @@ fn a_part_that_does_not_exist_is_refused_with_the_limit() {
     circuit(&["--size", "0"], &["a size is 0"]);
     circuit(&["--by", "acdc", "--threshold", "0.1", "--resume", "none.json"], &["cannot read `none.json`"]);
     let judge = ["circuit", "judge", CLEAN, "-c", CORRUPT, "-t", " Mary", "-f", " John"];
-    refused(&judge, &["no circuit", "--circuit FILE", "--found RECORD"]);
+    refused(&judge, &["no circuit", "--circuit FILE", "--found RECORD", "--edges NAME=EDGES"]);
+    let edges = |edges| [&judge[..], &["--edges", edges]].concat();
+    refused(&edges("input->logits"), &["has no name", "--edges NAME=EDGES"]);
+    refused(&edges("a=input->nowhere"), &["`nowhere` is no node", "a5.h1"]);
     path("heads", "1.0", &["`1.0` is no input", "L8H6.q"]);
     path("heads", "a7.h0<q>", &["a7.h0 does not exist"]);
     path("1.0", "0.1.q", &["a receiver above a sender is missing"]);

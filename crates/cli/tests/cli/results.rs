@@ -2,7 +2,7 @@
 
 use microtome::circuit::edge_attribution::{EdgeAttribution, GradientsAt};
 use microtome::circuit::path_patch::{MlpsBetween, PathPatch, Receivers, Senders};
-use microtome::circuit::search::{CircuitSearch, CircuitSize, FindBy};
+use microtome::circuit::search::{CircuitSearch, CircuitSize, FindBy, FoundCircuit};
 use microtome::circuit::{Pick, Rest};
 use microtome::method::ablate::{Ablate, Targets};
 use microtome::method::attribution_patching::{AttributionPatching, Correction};
@@ -201,6 +201,16 @@ fn circuits_are_found_saved_measured_and_judged() {
         assert!((circuit.faithfulness.unwrap() - judged[0]).abs() < 1e-6, "{}", circuit.name);
     }
     assert!(!used.is_empty());
+    // The same circuits by their edges.
+    let edges = |circuit: &FoundCircuit| circuit.edges.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let circuits = found.results.circuits.iter().filter(|circuit| !circuit.edges.is_empty());
+    let written: Vec<String> =
+        circuits.map(|circuit| format!("{}={}", circuit.name, edges(circuit).join(","))).collect();
+    let mut args = [&["circuit", "judge", CLEAN], &pair[..]].concat();
+    written.iter().for_each(|circuit| args.extend(["--edges", circuit]));
+    let again = bench.run_record(&args);
+    assert_eq!(again.experiment, judged.experiment);
+    assert_eq!(judged.differences(&again, SAME), Vec::<String>::new());
 
     let asked = ["--shares", "0.1,1", "--random", "2", "--steps", "0"];
     let curve = bench.run_record(&[&["circuit", "curve", CLEAN], &pair[..], &asked[..]].concat());

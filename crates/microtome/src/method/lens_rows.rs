@@ -120,6 +120,7 @@ pub(crate) const ROWS: usize = 208;
 const LISTED: usize = 5;
 
 /// Reads rows of one run at some positions.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     pub model: &'a TextModel,
     pub metrics: &'a [MetricId],

@@ -9,27 +9,43 @@ use crate::record::{Axis, Basis, Quantity, Table};
 use crate::stats::over_prompts;
 use crate::text_model::Tokens;
 
+/// The axis of lenses.
+pub const LENS_AXIS: &str = "lens";
+
+/// Its labels.
+pub const LENSES: [&str; 2] = ["logit lens", "tuned lens"];
+
 /// What was read of one text.
 pub(crate) struct Reading {
     /// `[row][position]`, of the rows that were finished.
     pub cells: Vec<Vec<Cell>>,
+    /// The same rows through a tuned lens, where there is one.
+    pub tuned: Option<Vec<Vec<Cell>>>,
     /// The model's own most probable token, by position.
     pub output_top: Vec<u32>,
 }
 
 impl Reading {
-    /// The first row from which on the model's own top token is the row's too.
-    fn settles(&self, place: usize) -> Option<usize> {
-        let own = self.output_top[place];
-        let same = |row: &Vec<Cell>| row[place].top.first().is_some_and(|&(id, _)| id == own);
-        let differs = self.cells.iter().rposition(|row| !same(row));
-        let first = differs.map_or(0, |last| last + 1);
-        (first < self.cells.len()).then_some(first)
+    /// The rows of every lens, the logit lens first.
+    fn lenses(&self) -> impl Iterator<Item = &Vec<Vec<Cell>>> {
+        std::iter::once(&self.cells).chain(&self.tuned)
     }
 
-    /// The first row in which the answer has this probability.
-    fn reaches(&self, place: usize, threshold: f64) -> Option<usize> {
-        self.cells.iter().position(|row| row[place].answer >= threshold)
+    /// Of every lens, the first row from which on the model's own top token is the row's too.
+    fn settles(&self, place: usize) -> Vec<Option<usize>> {
+        let own = self.output_top[place];
+        let same = |row: &Vec<Cell>| row[place].top.first().is_some_and(|&(id, _)| id == own);
+        let of = |cells: &Vec<Vec<Cell>>| {
+            let first = cells.iter().rposition(|row| !same(row)).map_or(0, |last| last + 1);
+            (first < cells.len()).then_some(first)
+        };
+        self.lenses().map(of).collect()
+    }
+
+    /// Of every lens, the first row in which the answer has this probability.
+    fn reaches(&self, place: usize, threshold: f64) -> Vec<Option<usize>> {
+        let reached = |row: &Vec<Cell>| row[place].answer >= threshold;
+        self.lenses().map(|cells| cells.iter().position(reached)).collect()
     }
 }
 
@@ -52,16 +68,17 @@ struct Column<'a> {
 impl Tables<'_> {
     /// Of one prompt, and of the other one it is compared with.
     pub fn of_prompt(&self, read: &Reading, other: Option<&Reading>, tokens: &Tokens) -> Vec<Table> {
-        let axes = vec![self.row_axis(), sweep::position_axis(tokens)];
+        let axes = self.by_lens(vec![self.row_axis(), sweep::position_axis(tokens)]);
         let n_cells = self.rows.len() * tokens.ids.len();
         let mut tables = Vec::new();
         for column in self.columns() {
-            let values = |reading: &Reading| {
+            let of_lens = |cells: &Vec<Vec<Cell>>| {
                 let mut values: Vec<Option<f64>> =
-                    reading.cells.iter().flatten().map(|cell| Some((column.of)(cell))).collect();
+                    cells.iter().flatten().map(|cell| Some((column.of)(cell))).collect();
                 values.resize(n_cells, None);
                 values
             };
+            let values = |reading: &Reading| reading.lenses().flat_map(of_lens).collect::<Vec<_>>();
             let clean = values(read);
             if let Some(other) = other {
                 let apart = clean.iter().zip(values(other)).map(|(a, b)| Some((*a)? - b?)).collect();
@@ -89,19 +106,20 @@ impl Tables<'_> {
         };
         let mut tables = Vec::new();
         for column in self.columns() {
-            let by_prompt: Vec<Vec<f64>> = read
-                .iter()
-                .map(|reading| reading.cells.iter().map(|row| (column.of)(&row[0])).collect())
-                .collect();
+            let of_prompt = |reading: &Reading| -> Vec<f64> {
+                reading.lenses().flatten().map(|row| (column.of)(&row[0])).collect()
+            };
+            let by_prompt: Vec<Vec<f64>> = read.iter().map(of_prompt).collect();
             let (means, spread) = over_prompts(&by_prompt, seed);
             let title = format!("{}, mean over prompts", column.title);
-            let mut mean =
-                self.table(&column, title, vec![self.row_axis()], means.into_iter().map(Some).collect());
+            let axes = self.by_lens(vec![self.row_axis()]);
+            let mut mean = self.table(&column, title, axes.clone(), means.into_iter().map(Some).collect());
             mean.spread = spread.into_iter().map(Some).collect();
             let title = format!("{}, by prompt", column.title);
             let each = by_prompt.concat().into_iter().map(Some).collect();
             tables.push(mean);
-            tables.push(self.table(&column, title, vec![prompts.clone(), self.row_axis()], each));
+            let axes = std::iter::once(prompts.clone()).chain(axes).collect();
+            tables.push(self.table(&column, title, axes, each));
         }
         let places: Vec<_> = read.iter().map(|reading| (reading, 0)).collect();
         tables.extend(self.convergence(prompts, &places));
@@ -109,11 +127,14 @@ impl Tables<'_> {
     }
 
     fn columns(&self) -> Vec<Column<'_>> {
-        let whose = match (self.asked.rows, self.asked.cut.is_empty()) {
-            (LensRows::Contributions, true) => "part by part",
-            (LensRows::Contributions, false) => "part by part with components cut",
-            (_, true) => "logit lens",
-            (_, false) => "logit lens with components cut",
+        let which = match (self.asked.rows, &self.asked.tuned) {
+            (LensRows::Contributions, _) => "part by part",
+            (_, None) => LENSES[0],
+            (_, Some(_)) => "logit lens and tuned lens",
+        };
+        let whose = match &self.asked.cut[..] {
+            [] => which.to_owned(),
+            _ => format!("{which} with components cut"),
         };
         let top = |cell: &Cell| cell.top.first().map_or(f64::NAN, |(_, prob)| *prob);
         let title = format!("Probability of the most probable next token, {whose}");
@@ -161,6 +182,7 @@ impl Tables<'_> {
         if self.asked.rows == LensRows::Contributions {
             return vec![];
         }
+        let axes = self.by_lens(vec![axis]);
         let table = |metric: &str, title: String, rows: Vec<Option<usize>>| Table {
             metric: metric.to_owned(),
             quantity: Quantity::Value,
@@ -168,12 +190,15 @@ impl Tables<'_> {
             unit: "layers".to_owned(),
             baseline: "layers that came before; 0 = the embedding; empty = never".to_owned(),
             basis: Basis::Exact,
-            axes: vec![axis.clone()],
+            axes: axes.clone(),
             values: rows.into_iter().map(|row| row.map(|row| self.rows[row].layers)).collect(),
             spread: vec![],
         };
-        let rows = |of: &dyn Fn(&Reading, usize) -> Option<usize>| -> Vec<Option<usize>> {
-            places.iter().map(|&(reading, place)| of(reading, place)).collect()
+        // Every place of one lens, then every place of the next.
+        let rows = |of: &dyn Fn(&Reading, usize) -> Vec<Option<usize>>| -> Vec<Option<usize>> {
+            let by_place: Vec<Vec<Option<usize>>> =
+                places.iter().map(|&(reading, place)| of(reading, place)).collect();
+            (0..self.n_lenses()).flat_map(|lens| by_place.iter().map(move |rows| rows[lens])).collect()
         };
         let title = "Layers after which the model's own top token stays on top".to_owned();
         let mut tables = vec![table(TOP1_SETTLES, title, rows(&|reading, place| reading.settles(place)))];
@@ -184,6 +209,18 @@ impl Tables<'_> {
             tables.push(table(ANSWER_REACHES, title, found));
         }
         tables
+    }
+
+    fn n_lenses(&self) -> usize {
+        1 + usize::from(self.asked.tuned.is_some())
+    }
+
+    /// These axes, with that of the lenses in front where there are two.
+    fn by_lens(&self, mut axes: Vec<Axis>) -> Vec<Axis> {
+        if self.asked.tuned.is_some() {
+            axes.insert(0, Axis { name: LENS_AXIS.to_owned(), labels: LENSES.map(str::to_owned).to_vec() });
+        }
+        axes
     }
 
     fn row_axis(&self) -> Axis {

@@ -8,6 +8,9 @@
 //! given as well. Several prompts are read at one position each, and their mean is given with its interval.
 //! [`LensNorm`] and [`LensRows`] say how rows are read and which.
 //!
+//! With a tuned lens every row is read twice, as the logit lens has it and through that layer's translator, and tables have an
+//! axis `lens` in front, so that one can be held against the other.
+//!
 //! Convergence: the first row from which on the model's own most probable token is the row's too, and the first
 //! in which the answer has a given probability, both as the number of layers that came before.
 
@@ -29,6 +32,7 @@ use crate::record::{Results, TokenProb};
 use crate::text_model::{TextModel, Tokens};
 
 pub use super::lens_rows::{LensNorm as Norm, LensRows as Rows};
+pub use super::lens_tables::{LENS_AXIS, LENSES};
 
 /// A logit lens.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -48,7 +52,7 @@ pub struct LogitLens {
     /// only so sum to the logits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm: Option<LensNorm>,
-    /// A tuned lens through whose translators layers are read, by the name it is open under.
+    /// A tuned lens, by the name it is open under: layers are read through its translators too, beside the logit lens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuned: Option<String>,
     /// The probability that the answer is asked to reach, above 0 and at most 1; 0.5 where left out.
@@ -68,6 +72,9 @@ pub struct LensReadings {
     pub layers: Vec<String>,
     /// `[layer][pos]`: the five most probable next tokens.
     pub top: Vec<Vec<Vec<TokenProb>>>,
+    /// The same through the tuned lens; empty where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuned_top: Vec<Vec<Vec<TokenProb>>>,
 }
 
 /// The metric of the table that every lens has: the probability of each cell's most probable token.
@@ -272,10 +279,10 @@ impl Lens<'_> {
     ) -> Result<Reading> {
         let run = self.forward(case, tokens, positions)?;
         let output = with_rows(run.logits()?, <[f32]>::to_vec)?;
-        let tuned = self.asked.tuned.as_ref().map(|name| self.model.tuned_lens(name)).transpose()?;
+        let translators = self.asked.tuned.as_ref().map(|name| self.model.tuned_lens(name)).transpose()?;
         let reader = Reader {
             model: self.model,
-            tuned,
+            tuned: None,
             metrics: self.metrics,
             norm: self.asked.norm(),
             case,
@@ -289,7 +296,9 @@ impl Lens<'_> {
             LensRows::Contributions => Parts::WithoutConstant,
             LensRows::Layers | LensRows::Sublayers => Parts::Whole,
         };
-        let mut reading = Reading { cells: Vec::new(), output_top: reader.output_top() };
+        let through = translators.map(|lens| Reader { tuned: Some(lens), ..reader });
+        let mut reading =
+            Reading { cells: vec![], tuned: through.map(|_| vec![]), output_top: reader.output_top() };
         for rows in self.rows.chunks((ROWS / positions.len()).max(1)) {
             (watch.progress)(before + reading.cells.len(), total);
             if watch.cancel.load(Ordering::Relaxed) {
@@ -300,6 +309,9 @@ impl Lens<'_> {
                 partial(Partial::Tables(self.tables().of_prompt(&reading, None, tokens)));
             }
             reading.cells.extend(reader.read(rows, parts)?);
+            if let (Some(through), Some(cells)) = (&through, &mut reading.tuned) {
+                cells.extend(through.read(rows, parts)?);
+            }
         }
         Ok(reading)
     }
@@ -324,6 +336,7 @@ impl Lens<'_> {
         LensReadings {
             layers: self.rows[..reading.cells.len()].iter().map(|row| row.label.clone()).collect(),
             top: reading.cells.iter().map(listed).collect(),
+            tuned_top: reading.tuned.iter().flatten().map(listed).collect(),
         }
     }
 
@@ -333,10 +346,6 @@ impl Lens<'_> {
             LensRows::Layers => "the residual stream after each layer",
             LensRows::Sublayers => "the residual stream before each attention layer and each MLP",
             LensRows::Contributions => "what is added to the residual stream, part by part,",
-        };
-        let tuned = match &self.asked.tuned {
-            Some(name) => format!("through the translators of the tuned lens {name}, then "),
-            None => String::new(),
         };
         let how = match self.asked.norm() {
             LensNorm::Final => "through the final LayerNorm and the unembedding",
@@ -357,7 +366,12 @@ impl Lens<'_> {
                 format!("; cut at all positions: {}; {with}", names.join(", "))
             }
         };
-        let mut notes = vec![format!("{what} {tuned}{how}{cut}")];
+        let mut notes = vec![format!("{what} {how}{cut}")];
+        if let Some(name) = &self.asked.tuned {
+            notes.push(format!(
+                "tuned lens: before that through the translator of its layer, of the tuned lens {name}; the last row is the output in both"
+            ));
+        }
         notes.extend(more);
         match self.asked.rows {
             LensRows::Contributions => {

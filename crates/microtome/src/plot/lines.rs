@@ -2,7 +2,7 @@
 //!
 //! Series are named at the end of their line where the names fit side by side, in a legend above
 //! otherwise. Their colours avoid blue and red, which mean towards and away elsewhere, differ in
-//! lightness as well as hue, and repeat with dashes after eight. A NaN or infinite value is a gap
+//! lightness as well as hue, and repeat with dashes after eight, unless a curve asks for dashes itself. A NaN or infinite value is a gap
 //! in its line; on a logarithmic axis so is a value that is not positive, and a note counts them.
 
 use super::axis::{log_ticks, nice_ticks, tick_label};
@@ -39,6 +39,18 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Lower and upper bound at each point, drawn as a light band.
     pub band: Option<Vec<(f64, f64)>>,
+    /// How its line is drawn.
+    pub stroke: Stroke,
+}
+
+/// How a curve's line is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stroke {
+    /// In one piece, but for every ninth curve and those after it.
+    #[default]
+    Solid,
+    /// In dashes, to be told from another curve without its colour. A plot that has one names its curves in a legend.
+    Dashed,
 }
 
 /// How a vertical axis runs.
@@ -244,7 +256,7 @@ fn draw(plot: &LinePlot) -> String {
     for (row, entries) in legend.iter().enumerate() {
         for (x, index) in entries {
             let y = legend_y + row as f64 * 20.0;
-            draw_stroke(&mut svg, &format!("M{} {}h18", px(*x), px(y)), *index, 2.0);
+            draw_stroke(&mut svg, &format!("M{} {}h18", px(*x), px(y)), plot, *index, 2.0);
             let style = TextStyle { fill: INK, ..quiet(NAME_SIZE, Anchor::Start) };
             svg.text((x + 24.0, y + NAME_SIZE * 0.36), &plot.series[*index].name, style);
         }
@@ -337,6 +349,10 @@ struct EndName {
 /// Names at the line ends, moved apart; `None` where they do not fit and a legend is needed.
 fn end_names(plot: &LinePlot, frame: &Frame) -> Option<Vec<EndName>> {
     const WIDEST: f64 = 150.0;
+    // Dashes are seen in a legend.
+    if plot.series.iter().any(|series| series.stroke == Stroke::Dashed) {
+        return None;
+    }
     let mut names = Vec::new();
     for (index, series) in plot.series.iter().enumerate() {
         if series.name.is_empty() {
@@ -387,7 +403,11 @@ fn legend_rows(plot: &LinePlot, content: f64) -> Vec<Vec<(f64, usize)>> {
     rows
 }
 
-fn draw_stroke(svg: &mut Svg, path: &str, index: usize, width: f64) {
+fn draw_stroke(svg: &mut Svg, path: &str, plot: &LinePlot, index: usize, width: f64) {
+    let dashes = match plot.series[index].stroke {
+        Stroke::Solid => DASHES[index / COLORS.len() % DASHES.len()],
+        Stroke::Dashed => DASHES[1],
+    };
     svg.element(
         "path",
         &[
@@ -396,7 +416,7 @@ fn draw_stroke(svg: &mut Svg, path: &str, index: usize, width: f64) {
             ("stroke", &color(index)),
             ("stroke-width", &px(width)),
             ("stroke-linejoin", &"round"),
-            ("stroke-dasharray", &DASHES[index / COLORS.len() % DASHES.len()]),
+            ("stroke-dasharray", &dashes),
         ],
     );
 }
@@ -420,7 +440,7 @@ fn draw_series(svg: &mut Svg, plot: &LinePlot, series: &Series, index: usize, fr
         let run = thinned(run);
         if run.len() > 1 {
             let width = if run.len() > 400 { 1.2 } else { 1.8 };
-            draw_stroke(svg, &path_of(run.iter().copied(), frame), index, width);
+            draw_stroke(svg, &path_of(run.iter().copied(), frame), plot, index, width);
         }
         // A point between two gaps has no line, so it needs its dot.
         for (x, y) in run.iter().filter(|_| has_dots || run.len() == 1) {
@@ -487,7 +507,7 @@ mod tests {
 
     fn series(name: &str, ys: &[f64]) -> Series {
         let points = ys.iter().enumerate().map(|(i, y)| (i as f64, *y)).collect();
-        Series { name: name.into(), points, band: None }
+        Series { name: name.into(), points, ..Series::default() }
     }
 
     fn count_of(svg: &str, tag: &str) -> usize {

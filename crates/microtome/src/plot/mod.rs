@@ -35,7 +35,7 @@ pub use attention_page::AttentionPage;
 pub use bars::{Bar, BarPlot};
 pub use graph::{GraphEdge, GraphNode, GraphPlot, NodeKind};
 pub use heatmap::{AxisLabels, Heatmap};
-pub use lines::{LinePlot, Series, YScale};
+pub use lines::{LinePlot, Series, Stroke, YScale};
 pub use png::svg_to_png;
 pub use scale::{ColorScale, Rgb, ScaleKind};
 pub use scatter::{Point, ScatterPlot};

@@ -4,7 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum TunedLensError {
     /// A file that is not there or cannot be read.
-    #[error("cannot read `{path}`: {reason}; a tuned lens is a folder with config.json and params.pt")]
+    #[error(
+        "cannot read `{path}`: {reason}; a tuned lens is a folder with config.json and params.pt, or `demo`, the demo model's own"
+    )]
     File {
         /// The file.
         path: String,
@@ -61,6 +63,17 @@ pub enum TunedLensError {
         "this tuned lens was trained for `{trained}` and the model is `{given}`; take the model it was trained for"
     )]
     WrongModel {
+        /// As its configuration says.
+        trained: String,
+        /// What was loaded.
+        given: String,
+    },
+    /// The model of that name, or one called otherwise, with other weights.
+    #[error(
+        "this tuned lens was trained on weights of `{trained}` that are not those of `{given}`; train one on these with \
+         `microtome train lens`"
+    )]
+    OtherWeights {
         /// As its configuration says.
         trained: String,
         /// What was loaded.

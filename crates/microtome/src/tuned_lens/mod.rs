@@ -12,7 +12,12 @@
 //! same logits on either stream, since the final LayerNorm takes the mean off what comes out; one that reads the mean is refused
 //! with folded weights. What is trained on folded weights is saved with rows that sum to 0, so Python tools, which read raw streams, may
 //! take it as it is.
+//!
+//! A lens names its model, which says little of two checkpoints of one run. So what is learnt here from a checkpoint keeps the
+//! fingerprint of its weights too, in `config.json` under `weight_hash`, which that package passes over; a model of other weights is
+//! refused.
 
+mod demo;
 mod error;
 
 use std::path::Path;
@@ -60,6 +65,10 @@ pub struct TunedLensConfig {
     /// Kind of translator.
     #[serde(default = "linear")]
     pub lens_type: String,
+    /// Fingerprint of the model's weights before processing, as [`crate::About`] has it; none where the lens was made elsewhere, or
+    /// for a model in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_hash: Option<String>,
 }
 
 fn yes() -> bool {
@@ -115,6 +124,7 @@ impl TunedLens {
             base_model_revision: None,
             unembed_hash: None,
             lens_type: linear(),
+            weight_hash: model.about().checkpoint_hash().map(str::to_owned),
         };
         TunedLens::new(config, translators, "the tuned lens")
     }
@@ -143,6 +153,15 @@ impl TunedLens {
         Ok(TunedLens { config, translators })
     }
 
+    /// Opens what a name stands for: a folder, or `demo`, the one inside the program. A folder of that name is meant before it.
+    ///
+    /// # Errors
+    /// As [`TunedLens::load`].
+    pub fn open(name: &str) -> Result<TunedLens> {
+        let folder = Path::new(name);
+        if name == demo::NAME && !folder.is_dir() { TunedLens::demo() } else { TunedLens::load(folder) }
+    }
+
     /// Reads `config.json` and `params.pt` of a folder.
     ///
     /// # Errors
@@ -150,23 +169,23 @@ impl TunedLens {
     /// infinity.
     pub fn load(folder: &Path) -> Result<TunedLens> {
         let path = folder.join(CONFIG);
-        let name = path.display().to_string();
-        let unreadable = |reason: String| TunedLensError::File { path: name.clone(), reason };
-        let json = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
-        let config: TunedLensConfig =
-            serde_json::from_str(&json).map_err(|error| unreadable(error.to_string()))?;
+        let json = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let params = folder.join(PARAMS);
+        if !params.is_file() {
+            return Err(unreadable(&params, &"no such file").into());
+        }
+        TunedLens::parse(&json, &path, || Ok(TensorArchive::open(&params)?))
+    }
+
+    /// A lens of what its two files say; `path` is that of the first.
+    fn parse(json: &str, path: &Path, params: impl FnOnce() -> Result<TensorArchive>) -> Result<TunedLens> {
+        let config: TunedLensConfig = serde_json::from_str(json).map_err(|error| unreadable(path, &error))?;
         if config.lens_type != LENS_TYPE {
-            let found = format!("`{}`", config.lens_type);
-            return Err(
-                TunedLensError::Config { path: name, key: "lens_type", found, expected: LENS_TYPE }.into()
-            );
+            let (found, path) = (format!("`{}`", config.lens_type), path.display().to_string());
+            return Err(TunedLensError::Config { path, key: "lens_type", found, expected: LENS_TYPE }.into());
         }
-        let path = folder.join(PARAMS);
-        let name = path.display().to_string();
-        if !path.is_file() {
-            return Err(TunedLensError::File { path: name, reason: "no such file".to_owned() }.into());
-        }
-        let archive = TensorArchive::open(&path)?;
+        let archive = params()?;
+        let name = archive.path().display().to_string();
         let wrong = |tensor: &str, problem: &str| TunedLensError::Weights {
             path: name.clone(),
             tensor: tensor.to_owned(),
@@ -244,7 +263,8 @@ impl TunedLens {
         &self.translators
     }
 
-    /// Checks that it can read a model: size, name where both are known ones, weights.
+    /// Checks that it can read a model: size, name where both are known ones, the fingerprint of its weights where that was kept, and how they
+    /// were processed.
     ///
     /// # Errors
     /// [`TunedLensError`], as [`crate::Error::TunedLens`].
@@ -259,6 +279,12 @@ impl TunedLens {
             && a != b
         {
             return Err(TunedLensError::WrongModel { trained: trained.clone(), given: given.clone() }.into());
+        }
+        if let (Some(learnt), Some(found)) = (&self.config.weight_hash, model.about().checkpoint_hash())
+            && learnt != found
+        {
+            let (trained, given) = (trained.clone(), given.clone());
+            return Err(TunedLensError::OtherWeights { trained, given }.into());
         }
         if model.model().processing() == Processing::Folded && model.config().norm.is_some() {
             for (layer, Translator { weight, .. }) in self.translators.iter().enumerate() {
@@ -299,4 +325,8 @@ impl TunedLens {
         let moved = rows.matmul(&as_rows(weight)?.t()?)?.broadcast_add(&as_rows(bias)?)?;
         Ok((rows + moved)?)
     }
+}
+
+fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> TunedLensError {
+    TunedLensError::File { path: path.display().to_string(), reason: reason.to_string() }
 }

@@ -101,14 +101,14 @@ impl StoredFile {
 }
 
 impl TensorArchive {
-    /// Reads the directory of a safetensors file that is part of the program; `name` stands for it in
+    /// Reads the directory of a weight file that is part of the program; `name` stands for it in
     /// messages.
     ///
     /// # Errors
-    /// [`Error::Truncated`] and [`Error::Damaged`], as for a file.
+    /// As [`TensorArchive::open`], for a file that is no index.
     pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<TensorArchive> {
-        let entries = safetensors::entries(&StoredFile::Embedded { name: name.to_owned(), bytes })?;
-        Ok(TensorArchive { path: name.to_owned(), files: vec![name.to_owned()], entries, pickle: None })
+        let head = &bytes[..bytes.len().min(HEAD_LEN as usize)];
+        TensorArchive::of(StoredFile::Embedded { name: name.to_owned(), bytes }, head)
     }
 
     /// Reads the directory of the weight file at `path`, recognised by its first bytes.
@@ -121,23 +121,28 @@ impl TensorArchive {
         if path.extension().is_some_and(|e| e == "json") {
             return open_index(path);
         }
-        let head = read_head(path)?;
-        let (entries, pickle) = match kind_of(&head, path) {
-            Kind::Safetensors => (safetensors::entries(&StoredFile::Disk(path.to_owned()))?, None),
+        TensorArchive::of(StoredFile::Disk(path.to_owned()), &read_head(path)?)
+    }
+
+    /// Reads the directory of a file that begins so.
+    fn of(file: StoredFile, head: &[u8]) -> Result<TensorArchive> {
+        let path = file.path().to_owned();
+        let (entries, pickle) = match kind_of(head, &path) {
+            Kind::Safetensors => (safetensors::entries(&file)?, None),
             Kind::TorchZip => {
-                let (entries, pickle) = torch_zip::entries(path)?;
+                let (entries, pickle) = torch_zip::entries(&file)?;
                 (entries, Some(pickle))
             }
-            Kind::LegacyTorch => return Err(Error::LegacyTorch { path: path.to_owned() }),
+            Kind::LegacyTorch => return Err(Error::LegacyTorch { path }),
             Kind::Other(found) => {
                 return Err(Error::Container {
-                    path: path.to_owned(),
+                    path,
                     found: found.to_owned(),
                     expected: "a safetensors file or a PyTorch checkpoint (zip)",
                 });
             }
         };
-        Ok(TensorArchive { path: path.to_owned(), files: vec![path.to_owned()], entries, pickle })
+        Ok(TensorArchive { files: vec![path.clone()], path, entries, pickle })
     }
 
     /// The file that was opened.

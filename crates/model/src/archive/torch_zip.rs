@@ -6,9 +6,7 @@
 //! share a storage (tied embeddings), and a tensor may be a transposed view of one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
 
@@ -29,8 +27,9 @@ struct Span {
     len: u64,
 }
 
-pub(super) fn entries(path: &Path) -> Result<(BTreeMap<String, Entry>, Pickle)> {
-    let spans = zip_spans(path)?;
+pub(super) fn entries(file: &StoredFile) -> Result<(BTreeMap<String, Entry>, Pickle)> {
+    let path = file.path();
+    let spans = zip_spans(file)?;
     let Some(root) = spans.keys().find_map(|name| name.strip_suffix("/data.pkl")) else {
         return Err(Error::Container {
             path: path.to_owned(),
@@ -38,13 +37,13 @@ pub(super) fn entries(path: &Path) -> Result<(BTreeMap<String, Entry>, Pickle)> 
             expected: "a PyTorch checkpoint written by torch.save",
         });
     };
-    check_byte_order(path, &spans, root)?;
-    let bytes = read_span(path, spans[&format!("{root}/data.pkl")])?;
+    check_byte_order(file, &spans, root)?;
+    let bytes = read_span(file, spans[&format!("{root}/data.pkl")])?;
     let pickle = Pickle::parse(&bytes).map_err(|source| Error::Pickle { path: path.to_owned(), source })?;
     let mut entries = BTreeMap::new();
     for (name, value) in state_dict(&pickle) {
         let Some(description) = Description::of(value) else { continue };
-        let entry = description.locate(path, name, &spans, root)?;
+        let entry = description.locate(file, name, &spans, root)?;
         entries.insert(name.to_owned(), entry);
     }
     if entries.is_empty() {
@@ -105,9 +104,15 @@ impl<'a> Description<'a> {
         None
     }
 
-    fn locate(self, path: &Path, tensor: &str, spans: &HashMap<String, Span>, root: &str) -> Result<Entry> {
+    fn locate(
+        self,
+        file: &StoredFile,
+        tensor: &str,
+        spans: &HashMap<String, Span>,
+        root: &str,
+    ) -> Result<Entry> {
         let damaged = |problem: String| Error::Damaged {
-            path: path.to_owned(),
+            path: file.path().to_owned(),
             part: format!("description of `{tensor}`"),
             problem,
         };
@@ -115,7 +120,7 @@ impl<'a> Description<'a> {
             Description::Strided { args } => args,
             Description::Foreign(name) => {
                 let dtype = StoredDtype::Other(name.to_owned());
-                let file = StoredFile::Disk(path.to_owned());
+                let file = file.clone();
                 return Ok(Entry { file, dtype, shape: vec![], strides: None, start: 0, len: 0 });
             }
         };
@@ -143,7 +148,7 @@ impl<'a> Description<'a> {
         }
         let (start, len) = (span.start + skipped, span.len - skipped);
         let strides = (!is_row_major(&shape, &strides)).then_some(strides);
-        Ok(Entry { file: StoredFile::Disk(path.to_owned()), dtype, shape, strides, start, len })
+        Ok(Entry { file: file.clone(), dtype, shape, strides, start, len })
     }
 }
 
@@ -193,13 +198,14 @@ fn is_row_major(shape: &[usize], strides: &[usize]) -> bool {
     })
 }
 
-fn zip_spans(path: &Path) -> Result<HashMap<String, Span>> {
+fn zip_spans(file: &StoredFile) -> Result<HashMap<String, Span>> {
+    let path = file.path();
     let damaged =
         |problem: String| Error::Damaged { path: path.to_owned(), part: "zip directory".to_owned(), problem };
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    let file_len = file.metadata().map_err(io)?.len();
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| damaged(e.to_string()))?;
+    let file_len = file.len().map_err(io)?;
+    let reader = BufReader::new(file.open().map_err(io)?);
+    let mut zip = ZipArchive::new(reader).map_err(|e| damaged(e.to_string()))?;
     let mut spans = HashMap::new();
     for index in 0..zip.len() {
         let entry = zip.by_index_raw(index).map_err(|e| damaged(e.to_string()))?;
@@ -227,19 +233,20 @@ fn zip_spans(path: &Path) -> Result<HashMap<String, Span>> {
     Ok(spans)
 }
 
-fn check_byte_order(path: &Path, spans: &HashMap<String, Span>, root: &str) -> Result<()> {
+fn check_byte_order(file: &StoredFile, spans: &HashMap<String, Span>, root: &str) -> Result<()> {
     let Some(&span) = spans.get(&format!("{root}/byteorder")) else { return Ok(()) };
-    if span.len <= 16 && read_span(path, span)? == b"little" {
+    if span.len <= 16 && read_span(file, span)? == b"little" {
         return Ok(());
     }
     Err(Error::Container {
-        path: path.to_owned(),
+        path: file.path().to_owned(),
         found: "a PyTorch checkpoint whose byteorder is not `little`".to_owned(),
         expected: "one saved on a little-endian machine",
     })
 }
 
-fn read_span(path: &Path, span: Span) -> Result<Vec<u8>> {
+fn read_span(file: &StoredFile, span: Span) -> Result<Vec<u8>> {
+    let path = file.path();
     if span.len > MAX_BYTES as u64 {
         return Err(Error::Damaged {
             path: path.to_owned(),
@@ -248,9 +255,9 @@ fn read_span(path: &Path, span: Span) -> Result<Vec<u8>> {
         });
     }
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(io)?;
-    file.seek(SeekFrom::Start(span.start)).map_err(io)?;
+    let mut reader = file.open().map_err(io)?;
+    reader.seek(SeekFrom::Start(span.start)).map_err(io)?;
     let mut bytes = Vec::new();
-    file.take(span.len).read_to_end(&mut bytes).map_err(io)?;
+    reader.take(span.len).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }

@@ -55,6 +55,17 @@ pub(crate) struct ModelInfo {
     metrics: Vec<MetricInfo>,
     /// Sparse autoencoders open beside it, which experiments may name.
     saes: Vec<SaeReport>,
+    /// Tuned lenses open beside it, which the logit lens may name.
+    tuned_lenses: Vec<TunedLensInfo>,
+}
+
+/// A tuned lens.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TunedLensInfo {
+    /// The name experiments use.
+    name: String,
+    /// The model it was trained for, as its files say.
+    trained_for: String,
 }
 
 /// A metric.
@@ -116,5 +127,12 @@ pub(crate) async fn describe(State(app): State<App>, Named(id): Named) -> Result
             })
             .collect(),
         saes: model.saes().map(Sae::report).collect(),
+        tuned_lenses: model
+            .tuned_lenses()
+            .map(|(name, lens)| TunedLensInfo {
+                name: name.to_owned(),
+                trained_for: lens.config().base_model_name_or_path.clone(),
+            })
+            .collect(),
     }))
 }

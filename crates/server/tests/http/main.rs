@@ -8,5 +8,6 @@ mod experiments;
 mod features;
 mod golden;
 mod guarding;
+mod lenses;
 mod served;
 mod surgery;

@@ -1,6 +1,6 @@
 //! Pictures of a run: how far each layer's lens is from the model's output, by step and by layer.
 
-use microtome::plot::{LinePlot, Series, YScale, stack, svg_to_png};
+use microtome::plot::{LinePlot, Series, Stroke, YScale, stack, svg_to_png};
 use serde::Deserialize;
 
 use super::run::{LensEvaluation, LensLine};
@@ -39,19 +39,19 @@ pub(super) fn draw(dir: &RunDir, title: &str) -> Result<()> {
         y_scale: YScale::Log,
         marks: vec![],
     };
-    let by_layer = |name: &str, evaluation: &LensEvaluation| {
+    let by_layer = |name: &str, stroke: Stroke, evaluation: &LensEvaluation| {
         let points = evaluation.kl.iter().enumerate().map(|(layer, &kl)| (layer as f64, kl)).collect();
-        Series { name: name.to_owned(), points, band: None }
+        Series { name: name.to_owned(), points, stroke, ..Series::default() }
     };
     let by_step = |layer: usize| {
         let points = evaluations.iter().map(|e| (e.step as f64, e.kl[layer])).collect();
-        Series { name: format!("entering L{layer}"), points, band: None }
+        Series { name: format!("entering L{layer}"), points, ..Series::default() }
     };
     let plots = [
         plot(
             format!("Tuned lens {title}, validation"),
             "layers that came before",
-            vec![by_layer("logit lens", first), by_layer("tuned lens", last)],
+            vec![by_layer("logit lens", Stroke::Solid, first), by_layer("tuned lens", Stroke::Dashed, last)],
         ),
         plot("By step".to_owned(), "step", (0..last.kl.len()).map(by_step).collect()),
     ];

@@ -47,11 +47,11 @@ fn plots(updates: &[SaeLine], evaluations: &[SaeEvaluation], title: &str) -> Vec
             let step = part.iter().map(|line| line.step as f64).sum::<f64>() / n;
             (step, part.iter().map(value).sum::<f64>() / n)
         };
-        Series { name: name.clone(), points: updates.chunks(length).map(mean).collect(), band: None }
+        Series { name: name.clone(), points: updates.chunks(length).map(mean).collect(), ..Series::default() }
     };
     let measured = |name: &str, value: &dyn Fn(&SaeEvaluation) -> Option<f64>| {
         let points = evaluations.iter().filter_map(|e| Some((e.step as f64, value(e)?))).collect();
-        Series { name: name.to_owned(), points, band: None }
+        Series { name: name.to_owned(), points, ..Series::default() }
     };
     let plot = |title: String, y: &str, y_scale: YScale, series: Vec<Series>| LinePlot {
         title,

@@ -290,7 +290,7 @@ impl Report {
         let line = |name: &str, value: &dyn Fn(&Telemetry) -> f64| Series {
             name: name.to_owned(),
             points: self.timeline.iter().map(|l| (l.step as f64, value(l))).collect(),
-            band: None,
+            ..Series::default()
         };
         let marks = match &self.formation {
             Some(formation) if self.score > FORMED => {

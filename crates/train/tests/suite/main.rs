@@ -3,6 +3,7 @@
 mod configuration;
 mod data;
 mod demo;
+mod demo_lens;
 mod demo_sae;
 mod documents;
 mod learning;

@@ -64,7 +64,7 @@ export function SourceGrid({ table, tokens, dim }: { table: Table; tokens: Token
         )}
         onPick={() => undefined} onOpen={(cell, anchor, byKeyboard) => open(nameOf(cell), anchor, byKeyboard)}
       />
-      <Legend scale={scale} line={`${LINE}. What a head looks at the last position with`} />
+      <Legend scale={scale} line={`${LINE}. Positions: those that a head looks at from the one attributed`} />
     </>
   );
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { Axis, Table } from "../../api";
 import { accumulated, partGrid, sumOf } from "./parts";
-import { correctionsOf, estimate, shares } from "./questions";
+import { correctionsOf, estimate, positionOf, shares } from "./questions";
 
 const table = (metric: string, axes: Axis[], values: number[]): Table =>
   ({ metric, quantity: "change", title: "", unit: "logits", baseline: "", basis: "exact", axes, values });
@@ -38,16 +38,27 @@ describe("shares of a logit", () => {
 describe("the questions", () => {
   const inputs = { model: "demo", weights: "folded" as const, prompt: "A b", corrupt: "A c", target: " d", foil: "" };
   it("of shares leave out the corrupt prompt and ask for no metric", () => {
-    expect(shares(inputs, { parts: "neurons", mlp: null }, 4)).toMatchObject({
+    expect(shares(inputs, { parts: "neurons", mlp: null, at: null }, 4)).toMatchObject({
       prompts: [{ clean: "A b", answers: [" d"] }], method: { direct_attribution: { neurons: [3] } }, metrics: [],
     });
-    expect(shares({ ...inputs, target: "" }, { parts: "components", mlp: null }, 4)).toBeNull();
+    expect(shares({ ...inputs, target: "" }, { parts: "components", mlp: null, at: null }, 4)).toBeNull();
   });
   it("of estimates take the QK fix where the site is queries or keys alone", () => {
     expect(correctionsOf({ site: "z", fixes: ["qk_fix", "grad_drop"] })).toEqual(["grad_drop"]);
     expect(correctionsOf({ site: "k", fixes: ["grad_drop", "qk_fix"] })).toEqual(["qk_fix", "grad_drop"]);
-    const how = { site: "z", layout: "head" as const, direction: "noise" as const, steps: 5, fixes: [], check: "top" as const };
+    const how = { site: "z", layout: "head" as const, direction: "noise" as const, steps: 5, fixes: [], check: "top" as const, at: null };
     expect(estimate(inputs, how)).toMatchObject({ method: { attribution_patching: { site: "z", by: "head", steps: 5, check: { top: 20 } } }, metrics: ["prob"] });
     expect(estimate({ ...inputs, corrupt: "" }, how)).toBeNull();
+  });
+  it("are read at the chosen position where the prompt has it, and else at the last", () => {
+    expect(positionOf(2, 5)).toBe(2);
+    expect(positionOf(4, 5)).toBeNull();
+    expect(positionOf(7, 5)).toBeNull();
+    expect(positionOf(null, 5)).toBeNull();
+    const how = { site: "z", layout: "head" as const, direction: "noise" as const, steps: 0, fixes: [], check: "off" as const };
+    for (const [at, read_at] of [[2, 2], [0, 0], [null, undefined]] as const) {
+      expect(shares(inputs, { parts: "components", mlp: null, at }, 4)?.read_at).toBe(read_at);
+      expect(estimate(inputs, { ...how, at })?.read_at).toBe(read_at);
+    }
   });
 });

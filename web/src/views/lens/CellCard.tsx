@@ -1,6 +1,8 @@
-import type { ExperimentRecord, Table, TokenProb } from "../../api";
+import type { ExperimentRecord, Lens, Table } from "../../api";
 import { BarList, Panel, TokenText, exact, percent, plain } from "../../components";
 import { findTable } from "../tables";
+import { LENS_NAMES, ofLens, readingsOf, topOf } from "./lenses";
+import type { Reading } from "./lenses";
 
 interface CellCardProps {
   record: ExperimentRecord;
@@ -9,37 +11,44 @@ interface CellCardProps {
   dim: boolean;
 }
 
-/** One cell of the lens: its five most probable tokens, and what it gives the answer. */
+/** One cell of the lens: its five most probable tokens, and what it gives the answer; by both lenses where there are two. */
 export function CellCard({ record, layer, pos, dim }: CellCardProps) {
-  const { lens, corrupt_lens: other, tables, prompts } = record.results;
+  const { lens, corrupt_lens: other, tables = [], prompts } = record.results;
   const prompt = prompts[0];
   const n = prompt?.clean.labels.length ?? 0;
-  const value = (metric: string): number | null => findTable(tables, metric, ["value"])?.table.values[layer * n + pos] ?? null;
-  const facts = FACTS.flatMap(({ metric, name, told }) => {
-    const found = value(metric);
+  const value = (table: Table | undefined, reading: Reading): number | null => (table ? (ofLens(table, reading).values[layer * n + pos] ?? null) : null);
+  const facts = (reading: Reading) => FACTS.flatMap(({ metric, name, told }) => {
+    const found = value(findTable(tables, metric, ["value"])?.table, reading);
     return found === null ? [] : [<div key={metric}><dt>{name}</dt><dd title={exact(found)}>{told(found)}</dd></div>];
   });
-  const share = findTable(tables, "logit_diff", ["change"]) ?? findTable(tables, "logit", ["change"]);
-  const adds = other ? null : (share?.table.values[layer * n + pos] ?? null);
-  const layers = lens?.layers ?? [];
+  const share = findTable(tables, "logit_diff", ["change"])?.table ?? findTable(tables, "logit", ["change"])?.table;
+  const adds = other ? null : value(share, "logit");
+  const readings = readingsOf(findTable(tables, "top1_prob", ["value"])?.table);
+  const several = readings.length > 1;
   const tone = (id: number) =>
     prompt?.answers.some((one) => one.id === id) ? "for" as const : prompt?.wrong_answers.some((one) => one.id === id) ? "against" as const : "accent" as const;
-  const bars = (top: readonly TokenProb[], label: string) => (
+  const bars = (of: Lens | null | undefined, reading: Reading, label: string) => (
     <BarList
-      label={label}
-      entries={top.map(({ id, token, prob }) => ({ key: String(id), name: <TokenText text={token} plain />, value: prob, text: percent(prob), tone: tone(id) }))}
+      label={several ? `${label}, ${LENS_NAMES[reading]}` : label}
+      entries={topOf(of, reading, layer, pos).map(({ id, token, prob }) => ({ key: String(id), name: <TokenText text={token} plain />, value: prob, text: percent(prob), tone: tone(id) }))}
     />
+  );
+  const reader = (reading: Reading) => (
+    <div class="stack reader" key={reading}>
+      {several && <h3 class="soft small">{LENS_NAMES[reading]}</h3>}
+      {bars(lens, reading, "Most probable next tokens of this cell")}
+      {other && <><div class="row tight"><span class="soft small">corrupt, after</span><TokenText text={prompt?.corrupt?.labels[pos] ?? ""} /></div>{bars(other, reading, "Most probable next tokens of the corrupt prompt's cell")}</>}
+      <dl class="facts">
+        {facts(reading)}
+        {adds !== null && <div><dt>{share?.metric === "logit" ? "Adds to the answer" : "Adds to the difference"}</dt><dd title={exact(adds)}>{plain(adds)} logits</dd></div>}
+      </dl>
+    </div>
   );
   return (
     <Panel title={<>{lens?.layers[layer]} after <TokenText text={prompt?.clean.labels[pos] ?? ""} /></>} note={`position ${pos}`} label="Chosen cell">
       <div class={dim ? "dimmed stack" : "stack"}>
-        {bars(lens?.top[layer]?.[pos] ?? [], "Most probable next tokens of this cell")}
-        {other && <><div class="row tight"><span class="soft small">corrupt, after</span><TokenText text={prompt?.corrupt?.labels[pos] ?? ""} /></div>{bars(other.top[layer]?.[pos] ?? [], "Most probable next tokens of the corrupt prompt's cell")}</>}
-        <dl class="facts">
-          {facts}
-          {adds !== null && <div><dt>{share?.table.metric === "logit" ? "Adds to the answer" : "Adds to the difference"}</dt><dd title={exact(adds)}>{plain(adds)} logits</dd></div>}
-        </dl>
-        <Convergence tables={tables ?? []} pos={pos} last={layers.at(-1) ?? ""} />
+        <div class={several ? "readers" : ""}>{readings.map(reader)}</div>
+        <Convergence tables={tables} readings={readings} pos={pos} last={lens?.layers.at(-1) ?? ""} />
       </div>
     </Panel>
   );
@@ -52,19 +61,29 @@ const FACTS = [
   { metric: "kl", name: "KL to the output", told: (value: number) => `${plain(value)} nats` },
 ] as const;
 
+interface ConvergenceProps {
+  tables: readonly Table[];
+  readings: readonly Reading[];
+  pos: number;
+  last: string;
+}
+
 /** Where this position converges: of the prompt as a whole, whichever row is chosen. */
-function Convergence({ tables, pos, last }: { tables: readonly Table[]; pos: number; last: string }) {
-  const after = (metric: string): string | null => {
+function Convergence({ tables, readings, pos, last }: ConvergenceProps) {
+  const after = (metric: string, reading: Reading): string | null => {
     const table = findTable(tables, metric, ["value"])?.table;
     if (!table) return null;
-    const layers = table.values[pos];
+    const layers = ofLens(table, reading).values[pos];
     return layers === null || layers === undefined ? "in no row" : layers === 0 ? "from the embedding on" : `after ${plain(layers)} layers`;
   };
-  const [settles, reaches] = [after("top1_settles"), after("answer_reaches")];
-  if (settles === null) return null;
-  return (
-    <p class="soft small" title={`Rows up to ${last}`}>
-      The model's own top token stays on top {settles}{reaches === null ? "." : `; the answer first has 50 % ${reaches}.`}
-    </p>
-  );
+  if (after("top1_settles", "logit") === null) return null;
+  const reaches = after("answer_reaches", "logit");
+  if (readings.length === 1) return <p class="soft small" title={`Rows up to ${last}`}>The model's own top token stays on top {after("top1_settles", "logit")}{reaches === null ? "." : `; the answer first has 50 % ${reaches}.`}</p>;
+  // Both in two lines: the curves stand below.
+  const both = (metric: string) => readings.map((reading) => {
+    const table = findTable(tables, metric, ["value"])?.table;
+    const layers = table && ofLens(table, reading).values[pos];
+    return typeof layers === "number" ? plain(layers) : "never";
+  }).join(" · ");
+  return <p class="soft small" title={`Layers up to ${last}: logit lens · tuned lens`}>Top token settled after {both("top1_settles")} layers{reaches === null ? "" : `, answer at 50 % after ${both("answer_reaches")}`} (logit · tuned).</p>;
 }

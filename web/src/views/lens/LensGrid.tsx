@@ -2,26 +2,30 @@ import type { Lens, Table, Tokens } from "../../api";
 import { Heatmap, Legend, TokenText, exact, percent, plain, readable } from "../../components";
 import { stepped } from "../../state";
 import { colouring } from "./colour";
+import { topOf } from "./lenses";
+import type { Reading } from "./lenses";
 
 interface LensGridProps {
+  /** As the lens on show has them. */
   tables: readonly Table[];
   /** The table the cells are coloured by. */
   table: Table;
   /** null while rows are still being read. */
   lens: Lens | null;
+  reading: Reading;
   tokens: Tokens | null;
   chosen: { layer: number; pos: number };
   dim: boolean;
 }
 
 /** What every layer would say at every position. */
-export function LensGrid({ tables, table, lens, tokens, chosen, dim }: LensGridProps) {
+export function LensGrid({ tables, table, lens, reading, tokens, chosen, dim }: LensGridProps) {
   const [layers, positions] = table.axes;
   if (!layers || !positions) return null;
   const { values, scale, low, high, line } = colouring(table);
   const n = positions.labels.length;
   const labels = tokens ? tokens.labels.map(readable) : positions.labels;
-  const top = (cell: number) => lens?.top[Math.floor(cell / n)]?.[cell % n] ?? [];
+  const top = (cell: number) => topOf(lens, reading, Math.floor(cell / n), cell % n);
   const where = (cell: number): string => `${layers.labels[Math.floor(cell / n)] ?? ""} at ${labels[cell % n] ?? ""} ${cell % n}`;
   const numbers = (cell: number): string[] => tables.filter(({ quantity, axes }) => quantity === table.quantity && axes.length === 2).flatMap(({ metric, unit, values }) => {
     const value = values[cell];
@@ -41,7 +45,7 @@ export function LensGrid({ tables, table, lens, tokens, chosen, dim }: LensGridP
         fit="both" minCell={44} maxCell={130} rows={layers} single walkPicks
         columns={{ name: "position", labels, tokens: true, marks: labels.map((_, i) => (i === chosen.pos ? "chosen" : null)) }}
         values={values} scale={scale} format={plain} dim={dim} chosen={new Set([cell])} focus={cell}
-        label="Logit lens, by layer and position" texts={values.map((_, i) => readable(top(i)[0]?.token ?? ""))}
+        label={`${reading === "tuned" ? "Tuned" : "Logit"} lens, by layer and position`} texts={values.map((_, i) => readable(top(i)[0]?.token ?? ""))}
         describe={(i) => `${where(i)}: ${first(i)}${numbers(i).join(", ")}`}
         tip={(i) => (
           <div>

@@ -1,13 +1,11 @@
 import type { Tokenized } from "../../api";
 import { Segmented } from "../../components";
 import { PromptInput } from "../../inputs";
-import { change, workspace } from "../../state";
-import type { Fields, Resource } from "../../state";
+import { change, model, workspace } from "../../state";
+import type { Resource } from "../../state";
+import { openLens, takesTuned } from "./lenses";
 
-/** How the lens reads. */
-export type Lensed = Pick<Fields, "rows" | "norm" | "compare">;
-
-/** Which rows are read, through which norm, and whether beside the corrupt prompt. */
+/** By which lens, which rows are read, through which norm, and whether beside the corrupt prompt. */
 export function LensSettings({ tokens, onRun }: { tokens: Resource<Tokenized>; onRun: () => void }) {
   const { rows, norm, compare } = workspace;
   const parts = rows.value === "contributions";
@@ -15,6 +13,7 @@ export function LensSettings({ tokens, onRun }: { tokens: Resource<Tokenized>; o
   const shown = own ? (parts ? "frozen" : "final") : norm.value;
   return (
     <div class="settings">
+      <LensChoice />
       <Segmented
         label="Rows" showLabel value={rows.value} onChange={(rows) => change({ rows, layer: null, metric: "" })}
         options={[
@@ -46,5 +45,29 @@ export function LensSettings({ tokens, onRun }: { tokens: Resource<Tokenized>; o
         </div>
       )}
     </div>
+  );
+}
+
+/** The lens the grid is read by; where no tuned one is open, how to get one. */
+function LensChoice() {
+  const { rows, norm, tuned } = workspace;
+  const open = model.value?.tuned_lenses ?? [];
+  if (model.value && open.length === 0) {
+    return (
+      <span class="soft small" role="note">
+        No tuned lens is open beside this model: <code>microtome train lens</code> learns one, <code>serve --tuned-lens DIR</code> opens it.
+      </span>
+    );
+  }
+  const fits = takesTuned({ rows: rows.value, norm: norm.value });
+  const title = fits ? "Each layer through a map of its own, learnt to come close to the output" : "A tuned lens reads layers, each with its own scale";
+  return (
+    <Segmented
+      label="Lens" showLabel value={tuned.value !== "" && fits ? (openLens(model.value, tuned.value) ?? "") : ""} onChange={(tuned) => change({ tuned })}
+      options={[
+        { value: "", text: "logit lens", title: "The stream as it is, through the final LayerNorm and the unembedding" },
+        ...open.map(({ name }) => ({ value: name, text: open.length === 1 ? "tuned lens" : `tuned lens ${name}`, title, disabled: !fits })),
+      ]}
+    />
   );
 }
