@@ -120,18 +120,18 @@ enum Command {
     Card(card::Args),
 }
 
-/// How long memory is kept that is free: longer than a sweep takes, so that its chunks do not fault their pages in
-/// again, and short enough that a server without work gives them back.
+/// How long a server keeps memory that is free: longer than a sweep takes, so that its chunks do not fault their
+/// pages in again, and short enough that one without work gives them back. Other commands keep it until they end.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(10);
 
 fn main() -> std::process::ExitCode {
     microtome_kernels::settle_thread_count();
-    microtome_kernels::keep_free_memory(KEPT);
     // With as much stack as a main thread has, since commands run on them; before anybody asked for the pool.
     let _ = rayon::ThreadPoolBuilder::new().stack_size(8 << 20).build_global();
     let Cli { device, command } = Cli::parse();
     device::choose(device);
     let command = command.unwrap_or_else(|| Command::Serve(serve::Args::default()));
+    microtome_kernels::keep_free_memory(matches!(command, Command::Serve(_)).then_some(KEPT));
     let result = match command {
         // Its requests come from threads of their own, and share the pool in small pieces.
         Command::Serve(args) => serve::run(&args),

@@ -6,7 +6,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use microtome_kernels::{
-    InstructionSet, Matrix, PackedMatrix, Precision, Then, linear, linear_input_gradient_of,
+    Gelu, InstructionSet, Matrix, PackedMatrix, Precision, Then, linear, linear_input_gradient_of,
     linear_weight_gradient, peak_gflops,
 };
 
@@ -36,7 +36,7 @@ fn qkv(bencher: Bencher, rows: usize) {
 
 #[divan::bench(args = ROWS)]
 fn mlp_in_and_gelu(bencher: Bencher, rows: usize) {
-    bench(bencher, rows, 768, 3072, Precision::F32, Then::GeluNew);
+    bench(bencher, rows, 768, 3072, Precision::F32, Then::Gelu(Gelu::ByTanh));
 }
 
 #[divan::bench(args = ROWS)]

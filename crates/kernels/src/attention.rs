@@ -22,7 +22,7 @@ use crate::exp::exp;
 use crate::matmul::{Matrix, dot_products, placed_product};
 use crate::reduce;
 use crate::tile::Target;
-use crate::turn::{Rows, turn};
+use crate::turn::turn;
 
 /// Who attends to whom.
 #[derive(Debug, Clone, Copy)]
@@ -306,9 +306,9 @@ unsafe fn head_backward(
     for (turned, (rows, by)) in turned.iter_mut().zip([(k, factor), (v, 1.0)]) {
         turned.clear();
         turned.resize(d_head * whole, 0.0);
-        let to = Rows { at: turned.as_mut_ptr(), stride: whole };
+        let to = Target { to: turned.as_mut_ptr(), row_stride: whole };
         // SAFETY: the rows were checked when the view was made, and there is room for as many columns.
-        unsafe { turn(rows.as_rows(), 0..n_pos, 0..d_head, to) };
+        unsafe { turn(rows.whole_rows(), 0..n_pos, 0..d_head, to) };
         if by != 1.0 {
             turned.iter_mut().for_each(|x| *x *= by);
         }
@@ -456,7 +456,7 @@ mod tests {
     fn derivatives_are_those_of_the_definition_in_f64() {
         for_each_instruction_set(|set| {
             for (n_sequences, n_pos, n_heads, d_head) in
-                [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 2, 7), (1, 33, 1, 16)]
+                [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 2, 7), (1, 33, 1, 16), (2, 77, 1, 5)]
             {
                 let width = n_heads * d_head;
                 let rows = n_sequences * n_pos;

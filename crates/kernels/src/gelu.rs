@@ -32,6 +32,24 @@ pub enum Gelu {
 }
 
 impl Gelu {
+    /// GELU of every value.
+    pub fn of(self, x: &[f32]) -> Vec<f32> {
+        let mut y = x.to_vec();
+        y.par_chunks_mut(CHUNK).for_each(|y| self.in_place(y));
+        y
+    }
+
+    /// `dy` times the derivative of GELU at `x`.
+    ///
+    /// # Panics
+    /// Where the lengths differ.
+    pub fn backward(self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+        assert_eq!(x.len(), dy.len(), "one derivative for each value");
+        let mut dx = dy.to_vec();
+        dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(dx, x)| self.backward_in_place(dx, x));
+        dx
+    }
+
     pub(crate) fn in_place(self, x: &mut [f32]) {
         match self {
             Gelu::ByErf => by_erf_in_place(x),
@@ -46,45 +64,6 @@ impl Gelu {
             Gelu::ByTanh => by_tanh_backward(dx, x),
         }
     }
-}
-
-/// `gelu` of every value.
-pub fn gelu(x: &[f32]) -> Vec<f32> {
-    each(x, by_erf_in_place)
-}
-
-/// `dy` times the derivative of `gelu` at `x`.
-///
-/// # Panics
-/// Where the lengths differ.
-pub fn gelu_backward(x: &[f32], dy: &[f32]) -> Vec<f32> {
-    each_backward(x, dy, by_erf_backward)
-}
-
-/// `gelu_new` of every value.
-pub fn gelu_new(x: &[f32]) -> Vec<f32> {
-    each(x, by_tanh_in_place)
-}
-
-/// `dy` times the derivative of `gelu_new` at `x`.
-///
-/// # Panics
-/// Where the lengths differ.
-pub fn gelu_new_backward(x: &[f32], dy: &[f32]) -> Vec<f32> {
-    each_backward(x, dy, by_tanh_backward)
-}
-
-fn each(x: &[f32], of: fn(&mut [f32])) -> Vec<f32> {
-    let mut y = x.to_vec();
-    y.par_chunks_mut(CHUNK).for_each(of);
-    y
-}
-
-fn each_backward(x: &[f32], dy: &[f32], of: fn(&mut [f32], &[f32])) -> Vec<f32> {
-    assert_eq!(x.len(), dy.len(), "one derivative for each value");
-    let mut dx = dy.to_vec();
-    dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(dx, x)| of(dx, x));
-    dx
 }
 
 /// The share of a normal distribution below `x`, and `exp(-x^2 / 2)`.
@@ -121,7 +100,7 @@ fn normal(x: f32) -> (f32, f32) {
 }
 
 vectorised! {
-    pub(crate) fn by_erf_in_place(x: &mut [f32]) {
+    fn by_erf_in_place(x: &mut [f32]) {
         for x in x {
             *x *= normal(*x).0;
         }
@@ -138,7 +117,7 @@ vectorised! {
 }
 
 vectorised! {
-    pub(crate) fn by_tanh_in_place(x: &mut [f32]) {
+    fn by_tanh_in_place(x: &mut [f32]) {
         for x in x {
             *x *= sigmoid(2.0 * SCALE * (*x + CUBE * *x * *x * *x));
         }
@@ -182,31 +161,28 @@ mod tests {
         x * if x < 0.0 { above_size } else { 1.0 - above_size }
     }
 
-    type Each = fn(&[f32]) -> Vec<f32>;
-    type Backward = fn(&[f32], &[f32]) -> Vec<f32>;
-    type Kind = (Each, Backward, fn(f64) -> f64);
-    const KINDS: [Kind; 2] =
-        [(gelu_new, gelu_new_backward, by_definition_tanh), (gelu, gelu_backward, by_definition_erf)];
+    const KINDS: [(Gelu, fn(f64) -> f64); 2] =
+        [(Gelu::ByTanh, by_definition_tanh), (Gelu::ByErf, by_definition_erf)];
 
     #[test]
     fn they_are_their_definitions_to_f32_rounding_everywhere() {
-        for (of, _, exact) in KINDS {
+        for (gelu, exact) in KINDS {
             let x: Vec<f32> =
                 (-40_000..=40_000).map(|i| i as f32 * 5e-4).chain([-1e30, 1e30, 0.0, -0.0]).collect();
-            for (x, y) in x.iter().zip(of(&x)) {
+            for (x, y) in x.iter().zip(gelu.of(&x)) {
                 // Relative to x, not to the result: far to the left the result is a difference of halves.
                 let x = f64::from(*x);
                 assert!((f64::from(y) - exact(x)).abs() <= 4e-7 * x.abs().max(1e-3), "{x} {y}");
             }
-            assert!(of(&[f32::NAN])[0].is_nan());
+            assert!(gelu.of(&[f32::NAN])[0].is_nan());
         }
     }
 
     #[test]
     fn the_derivatives_are_those_of_the_definitions() {
-        for (_, backward, exact) in KINDS {
+        for (gelu, exact) in KINDS {
             let x: Vec<f32> = (-3_000..=3_000).map(|i| i as f32 * 4e-3).chain([-1e30, 1e30]).collect();
-            for (x, dx) in x.iter().zip(backward(&x, &vec![2.0; x.len()])) {
+            for (x, dx) in x.iter().zip(gelu.backward(&x, &vec![2.0; x.len()])) {
                 let x = f64::from(*x);
                 let h = 1e-5 * x.abs().max(1.0);
                 let slope = (exact(x + h) - exact(x - h)) / (2.0 * h);

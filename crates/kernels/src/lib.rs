@@ -38,7 +38,7 @@ mod tile;
 mod turn;
 
 #[cfg(feature = "mimalloc")]
-pub use allocator::{free_memory_is_kept, keep_free_memory};
+pub use allocator::keep_free_memory;
 pub use attention::{
     AttentionShape, Keyed, attention_mix, attention_pattern, attention_scores, causal_attention,
     causal_attention_backward,
@@ -46,13 +46,13 @@ pub use attention::{
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
 pub use distribution::{entropy, largest, log_sum_exp};
 pub use filled::filled;
-pub use gelu::{Gelu, gelu, gelu_backward, gelu_new, gelu_new_backward};
+pub use gelu::Gelu;
 pub use instructions::InstructionSet;
 pub use linear::{
     Then, linear, linear_and_gelu, linear_bias_gradient, linear_input_gradient, linear_input_gradient_of,
     linear_input_gradient_through, linear_weight_gradient,
 };
-pub use matmul::Matrix;
+pub use matmul::{Matrix, transposed};
 pub use norm::{NormGradients, layer_norm, layer_norm_backward, norm_divide, norm_scale};
 pub use packed::{PackedMatrix, Precision};
 pub use peak::peak_gflops;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::dispatch::vectorised;
-use crate::gelu::{self, Gelu};
+use crate::gelu::Gelu;
 use crate::matmul::{Matrix, packed_product, packed_transposed_product, product};
 use crate::packed::{PackedMatrix, Precision};
 use crate::tile::Target;
@@ -20,10 +20,8 @@ use crate::tile::Target;
 pub enum Then<'a> {
     /// Nothing.
     Keep,
-    /// GELU by the error function.
-    Gelu,
-    /// GELU by the tanh approximation.
-    GeluNew,
+    /// GELU.
+    Gelu(Gelu),
     /// `residual + y`, of a dense `[rows, out]`.
     AddTo(&'a [f32]),
 }
@@ -42,13 +40,9 @@ pub fn linear(x: Matrix, w: &PackedMatrix, columns: Range<usize>, b: &[f32], the
         let b = &b[first..first + y.len()];
         match then {
             Then::Keep => add(y, b),
-            Then::Gelu => {
+            Then::Gelu(gelu) => {
                 add(y, b);
-                gelu::by_erf_in_place(y);
-            }
-            Then::GeluNew => {
-                add(y, b);
-                gelu::by_tanh_in_place(y);
+                gelu.in_place(y);
             }
             Then::AddTo(residual) => add_both(y, b, &residual[row * out + first..][..y.len()]),
         }
@@ -218,19 +212,15 @@ mod tests {
             let w = PackedMatrix::new(Matrix::dense(&w_values, d_in, out), Precision::F32);
             let of = |then: Then| linear(Matrix::dense(&x, rows, d_in), &w, 0..out, &b, then);
             let plain = of(Then::Keep);
-            assert_eq!(of(Then::Gelu), gelu::gelu(&plain), "{set}");
-            assert_eq!(of(Then::GeluNew), gelu::gelu_new(&plain), "{set}");
             let sum: Vec<f32> = residual.iter().zip(&plain).map(|(r, y)| r + y).collect();
             assert_eq!(of(Then::AddTo(&residual)), sum, "{set}");
-            for (gelu, forward, backward) in [
-                (Gelu::ByErf, gelu::gelu as fn(&[f32]) -> _, gelu::gelu_backward as fn(&[f32], &[f32]) -> _),
-                (Gelu::ByTanh, gelu::gelu_new, gelu::gelu_new_backward),
-            ] {
+            for gelu in [Gelu::ByErf, Gelu::ByTanh] {
+                assert_eq!(of(Then::Gelu(gelu)), gelu.of(&plain), "{set}");
                 let both = linear_and_gelu(Matrix::dense(&x, rows, d_in), &w, &b, gelu);
-                assert_eq!(both, (plain.clone(), forward(&plain)), "{set}");
+                assert_eq!(both, (plain.clone(), gelu.of(&plain)), "{set}");
                 let (w, dy) = (Matrix::dense(&w_values, d_in, out), Matrix::dense(&plain, rows, out));
                 let through = linear_input_gradient_through(w, dy, gelu, &x);
-                assert_eq!(through, backward(&x, &linear_input_gradient_of(w, dy)), "{set}");
+                assert_eq!(through, gelu.backward(&x, &linear_input_gradient_of(w, dy)), "{set}");
             }
         });
     }

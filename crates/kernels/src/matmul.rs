@@ -1,16 +1,17 @@
 //! Matrix products: with a weight packed once, and of any two matrices.
 //!
-//! A product is cut into blocks of rows and columns, about four for each thread; `tile.rs` computes a block.
+//! A product is cut into blocks of rows and columns, a good many for each thread; `tile.rs` computes a block.
 //! How it is cut changes no bit of the result.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::instructions::InstructionSet;
 use crate::packed::{PackedMatrix, Precision, Values};
 use crate::simd::Element;
 use crate::tile::{self, Block, Dots, Panels, Strided, Target, tile_rows};
-use crate::turn::{Rows, turn};
+use crate::turn::turn;
 
 /// A matrix inside a slice: element `(row, column)` stands at `row * row_stride + column * column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +86,13 @@ impl<'a> Matrix<'a> {
         &self.data[row * self.row_stride..][..self.columns]
     }
 
-    /// Where its rows are, which must be of neighbouring values.
-    pub(crate) fn as_rows(&self) -> Rows<*const f32> {
-        debug_assert!(self.neighbours_in_row());
-        Rows { at: self.data.as_ptr(), stride: self.row_stride }
+    /// Where its rows are.
+    ///
+    /// # Panics
+    /// Where they are not of neighbouring values.
+    pub(crate) fn whole_rows(&self) -> Strided<f32> {
+        assert!(self.neighbours_in_row(), "rows of neighbouring values");
+        Strided { column_stride: 1, ..self.strided() }
     }
 
     fn strided(&self) -> Strided<f32> {
@@ -134,13 +138,13 @@ pub(crate) fn packed_product(
 }
 
 /// Rows of one block: as many as have their part of the left matrix in the second cache.
-const BLOCK_ROWS: usize = 384;
+const BLOCK_ROWS: usize = 192;
 
 /// Columns of one block at most, so that its result is still in the second cache when it is finished.
-const BLOCK_COLUMNS: usize = 384;
+const BLOCK_COLUMNS: usize = 192;
 
-/// Blocks for each thread.
-const PER_THREAD: usize = 4;
+/// Blocks for each thread: with fewer, one waits too long for the other's last.
+const PER_THREAD: usize = 16;
 
 fn blocks<E: Element>(
     a: Matrix,
@@ -164,8 +168,8 @@ fn blocks<E: Element>(
     let first_panel = columns.start / width * width;
     let column_blocks = (columns.end - first_panel).div_ceil(wide);
     let target = Target { to: out.as_mut_ptr(), row_stride: n };
-    let turned = (!a.neighbours_in_row() && a.neighbours_in_column()).then(|| row_by_row(a));
-    let a = turned.as_ref().map_or(a, |values| Matrix::dense(values, m, a.columns));
+    let mut turned = vec![];
+    let a = in_rows(a, &mut turned);
     let left = a.strided();
     (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
         let (row, column) = (task / column_blocks * rows, first_panel + task % column_blocks * wide);
@@ -199,22 +203,35 @@ fn blocks<E: Element>(
     out
 }
 
-/// A matrix whose columns are neighbouring values, row after row. A tile reads its rows a step at a time: down a column
-/// that is a cache line for each step, and at some widths all of them want the same place in the cache.
-fn row_by_row(a: Matrix) -> Vec<f32> {
-    /// Rows one thread writes at a time.
+/// The same matrix, in memory of its own where its columns are neighbouring values instead of its rows. A tile reads rows of
+/// the left matrix a step at a time: down a column that is a cache line for each step, and at some widths all of them
+/// want the same place in the cache.
+fn in_rows<'a>(a: Matrix<'a>, turned: &'a mut Vec<f32>) -> Matrix<'a> {
+    if a.neighbours_in_row() || !a.neighbours_in_column() {
+        return a;
+    }
+    *turned = transposed(a.transposed());
+    Matrix::dense(turned, a.rows, a.columns)
+}
+
+/// Rows and columns exchanged, `[columns, rows]`, row after row. The rows of `matrix` must be neighbouring values.
+///
+/// # Panics
+/// Where they are not.
+pub fn transposed(matrix: Matrix) -> Vec<f32> {
+    /// Columns one thread turns at a time.
     const SLAB: usize = 16;
-    let (rows, columns) = a.shape();
+    let (rows, columns) = matrix.shape();
+    let from = matrix.whole_rows();
     let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
-    let to = Target { to: out.as_mut_ptr(), row_stride: columns };
-    let turned = a.transposed();
-    (0..rows.div_ceil(SLAB)).into_par_iter().for_each(|slab| {
-        let slab = slab * SLAB..((slab + 1) * SLAB).min(rows);
-        // SAFETY: the view was checked when it was made, and its columns are neighbouring values; there is room for all
-        // rows, of which each task writes its own.
-        unsafe { turn(turned.as_rows(), 0..columns, slab, Rows { at: to.after(0).to, stride: columns }) };
+    let to = Target { to: out.as_mut_ptr(), row_stride: rows };
+    (0..columns.div_ceil(SLAB)).into_par_iter().for_each(|slab| {
+        let slab = slab * SLAB..((slab + 1) * SLAB).min(columns);
+        // SAFETY: the view was checked when it was made, and that its rows are of neighbouring values just now; there is
+        // room for all columns, of which each task writes its own.
+        unsafe { turn(from, 0..rows, slab, to) };
     });
-    // SAFETY: every column of every row has been written.
+    // SAFETY: every row of every column has been written.
     unsafe { out.set_len(rows * columns) };
     out
 }
@@ -229,12 +246,12 @@ pub(crate) fn packed_transposed_product(dy: &[f32], w: &PackedMatrix) -> Vec<f32
     assert!(d_out > 0 && dy.len().is_multiple_of(d_out), "rows of {d_out} values");
     let dy = Matrix::dense(dy, dy.len() / d_out, d_out);
     match w.values() {
-        Values::F32(values) => transposed(dy, w, w.panels(values)),
-        Values::Bf16(values) => transposed(dy, w, w.panels(values)),
+        Values::F32(values) => by_transpose(dy, w, w.panels(values)),
+        Values::Bf16(values) => by_transpose(dy, w, w.panels(values)),
     }
 }
 
-fn transposed<E: Element>(dy: Matrix, w: &PackedMatrix, panels: Panels<E>) -> Vec<f32> {
+fn by_transpose<E: Element>(dy: Matrix, w: &PackedMatrix, panels: Panels<E>) -> Vec<f32> {
     /// Inputs one thread computes at a time.
     const INPUTS: usize = 12;
     let (rows, d_in) = (dy.rows, w.shape().0);
@@ -259,12 +276,58 @@ fn transposed<E: Element>(dy: Matrix, w: &PackedMatrix, panels: Panels<E>) -> Ve
     out
 }
 
-/// `a b`, of any two matrices.
+/// `a b`, of any two matrices. Each task packs what it multiplies by itself, in pieces that are still in the second cache
+/// when they are read.
 ///
 /// # Panics
 /// Where the shapes do not fit.
 pub(crate) fn product(a: Matrix, b: Matrix) -> Vec<f32> {
-    packed_product(a, &PackedMatrix::new(b, Precision::F32), 0..b.columns, |_, _, _| {})
+    /// Columns of a task: whole panels of every instruction set.
+    const COLUMNS: usize = 48;
+    /// Rows of `b` in a piece.
+    const DEPTH: usize = 768;
+    /// Tasks for each thread; rows are cut only where columns do not make as many, since each cut packs `b` once more.
+    const TASKS: usize = 4;
+    assert_eq!(a.columns, b.rows, "inputs of a product");
+    let (m, depth, n, set) = (a.rows, a.columns, b.columns, InstructionSet::current());
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    if m == 0 || n == 0 {
+        return out;
+    }
+    let mut turned = vec![];
+    let a = in_rows(a, &mut turned);
+    let column_blocks = n.div_ceil(COLUMNS);
+    let row_blocks = (TASKS * rayon::current_num_threads()).div_ceil(column_blocks);
+    let rows = m.div_ceil(row_blocks).next_multiple_of(tile_rows(set));
+    let row_blocks = m.div_ceil(rows);
+    let target = Target { to: out.as_mut_ptr(), row_stride: n };
+    (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
+        let (row, column) = (task / column_blocks * rows, task % column_blocks * COLUMNS);
+        let (rows, columns) = (row..(row + rows).min(m), column..(column + COLUMNS).min(n));
+        // Once at least: without a step the sums are 0.
+        for first in (0..depth.max(1)).step_by(DEPTH) {
+            let steps = first..(first + DEPTH).min(depth);
+            let piece = PackedMatrix::new(b.part(steps.clone(), columns.clone()), Precision::F32);
+            let Values::F32(values) = piece.values() else { unreachable!("packed as f32") };
+            for row in rows.clone().step_by(BLOCK_ROWS) {
+                let block = Block {
+                    left: a.part(0..m, steps.clone()).strided(),
+                    right: piece.panels(values),
+                    depth: steps.len(),
+                    rows: row..(row + BLOCK_ROWS).min(rows.end),
+                    columns: 0..columns.len(),
+                    out: target.after(columns.start),
+                    adds: first > 0,
+                };
+                // SAFETY: the set is in use, so the processor has it. The left matrix has all rows and these steps, the
+                // panels are whole. The target has room for `m n` values, and the tasks' blocks do not overlap.
+                unsafe { tile::packed_block(set, &block) };
+            }
+        }
+    });
+    // SAFETY: the tasks cover all `m n` values.
+    unsafe { out.set_len(m * n) };
+    out
 }
 
 /// `out = a b`, or `out += a b`, on this thread and without packing: for the small matrices of one head. The
@@ -355,6 +418,11 @@ mod tests {
                     };
                     let expected = exact(a, b);
                     let packed = PackedMatrix::new(b, Precision::F32);
+                    assert_eq!(
+                        product(a, b),
+                        packed_product(a, &packed, 0..n, |_, _, _| {}),
+                        "{set} {m} {k} {n}"
+                    );
                     for columns in [0..n, n / 3..n, 0..n / 2, n / 2..(n / 2 + 1).min(n)] {
                         let y = packed_product(a, &packed, columns.clone(), |_, _, _| {});
                         assert_eq!(y.len(), m * columns.len());
@@ -481,7 +549,13 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "inputs of a packed matrix")]
+    #[should_panic(expected = "rows of neighbouring values")]
+    fn a_view_column_by_column_is_not_turned_as_if_it_were_rows() {
+        transposed(Matrix::dense(&[0.0; 6], 2, 3).transposed());
+    }
+
+    #[test]
+    #[should_panic(expected = "inputs of a product")]
     fn a_product_of_shapes_that_do_not_fit_is_refused() {
         product(Matrix::dense(&[0.0; 6], 2, 3), Matrix::dense(&[0.0; 6], 2, 3));
     }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::instructions::InstructionSet;
 use crate::matmul::Matrix;
-use crate::simd::Element;
+use crate::simd::{Element, fetch};
 use crate::tile::{Panels, panel_width};
 
 /// How numbers of a packed weight are stored.
@@ -189,6 +189,9 @@ fn pack<E: Element>(matrix: Matrix, width: usize) -> Aligned<E> {
     unsafe { Aligned::filled(columns.div_ceil(width) * panel_len, fill) }
 }
 
+/// Rows that are fetched before their turn.
+const AHEAD: usize = 4;
+
 /// Writes panels from column `first` on, where a row's values are neighbours.
 fn pack_rows<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mut [MaybeUninit<E>]) {
     let (rows, columns) = matrix.shape();
@@ -196,6 +199,10 @@ fn pack_rows<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mu
     let last = columns.min(first + panels.len() / rows);
     for row in 0..rows {
         let from = &matrix.row(row)[first..last];
+        if row + AHEAD < rows {
+            // A piece of a row is too short for the processor to see where this is going.
+            matrix.row(row + AHEAD)[first..last].chunks(16).for_each(|line| fetch(line.as_ptr()));
+        }
         for (from, panel) in from.chunks(width).zip(panels.chunks_exact_mut(panel_len)) {
             let to = &mut panel[row * width..][..width];
             let (sixteens, rest) = from.as_chunks::<16>();

@@ -9,7 +9,8 @@ use std::mem::MaybeUninit;
 use half::bf16;
 
 use crate::matmul::Matrix;
-use crate::turn::{Rows, turn};
+use crate::tile::Target;
+use crate::turn::turn;
 
 /// Sixteen f32.
 ///
@@ -38,6 +39,25 @@ pub(crate) unsafe trait Sixteen {
 
     /// Adds value `i + 8` to value `i` for the first eight, then `i + 4` for the first four, `i + 2`, `i + 1`.
     unsafe fn sum(v: Self::V) -> f32;
+
+    /// [`Sixteen::sum`] of each: the same bits, where some can be made at once.
+    #[inline(always)]
+    unsafe fn sum_each(v: &[Self::V], sums: &mut [f32]) {
+        for (sum, v) in sums.iter_mut().zip(v) {
+            // SAFETY: the caller's promise.
+            *sum = unsafe { Self::sum(*v) };
+        }
+    }
+}
+
+/// Asks for the cache line at an address, which need not be a valid one, in the nearest cache.
+#[inline(always)]
+pub(crate) fn fetch<E>(_at: *const E) {
+    // SAFETY: a prefetch reads nothing and never faults; every such processor has it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_at.cast());
+    }
 }
 
 /// A number as weights are stored.
@@ -94,9 +114,9 @@ impl Element for f32 {
             return;
         }
         assert!(rows <= stride && (columns - 1) * stride + rows <= to.len(), "room for a matrix turned");
-        let to = Rows { at: to.as_mut_ptr().cast(), stride };
+        let to = Target { to: to.as_mut_ptr().cast(), row_stride: stride };
         // SAFETY: the view was checked when it was made, and the room just now.
-        unsafe { turn(from.as_rows(), 0..rows, 0..columns, to) };
+        unsafe { turn(from.whole_rows(), 0..rows, 0..columns, to) };
     }
 }
 
@@ -242,6 +262,31 @@ mod x86 {
             // SAFETY: as the implementation says.
             unsafe { sum_of_eight(_mm256_add_ps(v[0], v[1])) }
         }
+
+        #[inline(always)]
+        unsafe fn sum_each(v: &[[__m256; 2]], sums: &mut [f32]) {
+            let ((fours, rest), (sums_of_fours, sums_of_rest)) =
+                (v.as_chunks::<4>(), sums.as_chunks_mut::<4>());
+            // SAFETY: as the implementation says.
+            unsafe {
+                for (sums, v) in sums_of_fours.iter_mut().zip(fours) {
+                    let eight = |i: usize| _mm256_add_ps(v[i][0], v[i][1]);
+                    let (a, b, c, d) = (eight(0), eight(1), eight(2), eight(3));
+                    // Four of each left: of a and b side by side, of c and d.
+                    let (ab, cd) = (halves_added(a, b), halves_added(c, d));
+                    // Two of each: a and c in the lower half, b and d in the upper one.
+                    let low = _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd);
+                    let two = _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+                    let even = _mm256_shuffle_ps::<0b10_00_10_00>(two, two);
+                    let one = _mm256_add_ps(even, _mm256_shuffle_ps::<0b11_01_11_01>(two, two));
+                    let (ac, bd) = (_mm256_castps256_ps128(one), _mm256_extractf128_ps::<1>(one));
+                    _mm_storeu_ps(sums.as_mut_ptr(), _mm_unpacklo_ps(ac, bd));
+                }
+                for (sum, v) in sums_of_rest.iter_mut().zip(rest) {
+                    *sum = Self::sum(*v);
+                }
+            }
+        }
     }
 
     /// One register of sixteen.
@@ -299,6 +344,16 @@ mod x86 {
                 sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(v), upper))
             }
         }
+    }
+
+    /// The halves of `a` added, and those of `b`, side by side.
+    ///
+    /// # Safety
+    /// For processors with AVX.
+    #[inline(always)]
+    unsafe fn halves_added(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the caller has AVX.
+        unsafe { _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)) }
     }
 
     /// # Safety

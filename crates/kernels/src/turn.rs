@@ -2,27 +2,19 @@
 
 use std::ops::Range;
 
+use crate::simd::fetch;
+use crate::tile::{Strided, Target};
+
 /// Rows and columns of a block: a cache line of f32 in both directions.
 const SIDE: usize = 16;
 
-/// Values that stand in rows of neighbours, `stride` apart.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows<P> {
-    pub at: P,
-    pub stride: usize,
-}
-
-/// Writes `from[row][column]` to `to[column][row]` for these rows and columns of `from`.
+/// Writes `from[row][column]` to `to[column][row]` for these rows and columns of `from`, whose rows are of neighbouring
+/// values.
 ///
 /// # Safety
-/// `from` is valid for the rows and columns, `to` for as many columns and rows, which overlap nothing and which nobody
-/// else touches meanwhile.
-pub(crate) unsafe fn turn(
-    from: Rows<*const f32>,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    to: Rows<*mut f32>,
-) {
+/// `from` has column stride 1; it is valid for the rows and columns, `to` for as many columns and rows, which overlap
+/// nothing and which nobody else touches meanwhile.
+pub(crate) unsafe fn turn(from: Strided<f32>, rows: Range<usize>, columns: Range<usize>, to: Target) {
     // SAFETY: the caller's promise; the instruction set in use is one this processor has.
     unsafe {
         #[cfg(target_arch = "x86_64")]
@@ -49,11 +41,13 @@ fn blocks(rows: Range<usize>, columns: Range<usize>, mut each: impl FnMut(Range<
 /// # Safety
 /// As [`turn`].
 #[inline(always)]
-unsafe fn one_by_one(from: Rows<*const f32>, rows: Range<usize>, columns: Range<usize>, to: Rows<*mut f32>) {
+unsafe fn one_by_one(from: Strided<f32>, rows: Range<usize>, columns: Range<usize>, to: Target) {
     for column in columns {
         for row in rows.clone() {
             // SAFETY: the caller's promise.
-            unsafe { *to.at.add(column * to.stride + row) = *from.at.add(row * from.stride + column) };
+            unsafe {
+                *to.to.add(column * to.row_stride + row) = *from.from.add(row * from.row_stride + column)
+            };
         }
     }
 }
@@ -67,23 +61,22 @@ mod avx2 {
     /// # Safety
     /// As [`super::turn`], on a processor with AVX2.
     #[target_feature(enable = "avx2")]
-    pub unsafe fn turn(
-        from: Rows<*const f32>,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        to: Rows<*mut f32>,
-    ) {
+    pub unsafe fn turn(from: Strided<f32>, rows: Range<usize>, columns: Range<usize>, to: Target) {
         blocks(rows, columns, |rows, columns| {
             // SAFETY: the caller's promise: blocks lie inside the rows and columns.
             unsafe {
                 if rows.len() < SIDE || columns.len() < SIDE {
                     return one_by_one(from, rows, columns, to);
                 }
+                // The rows of the next block lie too far apart for the processor to see where this is going.
+                for row in rows.end..rows.end + SIDE {
+                    fetch(from.from.wrapping_add(row * from.row_stride + columns.start));
+                }
                 for row in rows.step_by(8) {
                     for column in columns.clone().step_by(8) {
                         eight_by_eight(
-                            Rows { at: from.at.add(row * from.stride + column), ..from },
-                            Rows { at: to.at.add(column * to.stride + row), ..to },
+                            Strided { from: from.from.add(row * from.row_stride + column), ..from },
+                            to.after(column * to.row_stride + row),
                         );
                     }
                 }
@@ -95,10 +88,10 @@ mod avx2 {
     /// Both are valid for eight rows of eight; the processor has AVX2.
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn eight_by_eight(from: Rows<*const f32>, to: Rows<*mut f32>) {
+    unsafe fn eight_by_eight(from: Strided<f32>, to: Target) {
         // SAFETY: the caller's promise.
         let row: [__m256; 8] =
-            std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.at.add(i * from.stride)) });
+            std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.from.add(i * from.row_stride)) });
         // Two rows woven together, then four, then the halves exchanged.
         let low = |i: usize| _mm256_unpacklo_ps(row[2 * i], row[2 * i + 1]);
         let high = |i: usize| _mm256_unpackhi_ps(row[2 * i], row[2 * i + 1]);
@@ -110,8 +103,8 @@ mod avx2 {
             // SAFETY: the caller's promise.
             unsafe {
                 let (a, b) = (fours[i], fours[i + 4]);
-                _mm256_storeu_ps(to.at.add(i * to.stride), _mm256_permute2f128_ps::<0x20>(a, b));
-                _mm256_storeu_ps(to.at.add((i + 4) * to.stride), _mm256_permute2f128_ps::<0x31>(a, b));
+                _mm256_storeu_ps(to.to.add(i * to.row_stride), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(to.to.add((i + 4) * to.row_stride), _mm256_permute2f128_ps::<0x31>(a, b));
             }
         }
     }
@@ -129,8 +122,8 @@ mod tests {
                 let (wide, tall) = (columns + 3, rows + 2);
                 let from: Vec<f32> = (0..(rows + 1) * wide).map(|i| i as f32).collect();
                 let mut to = vec![-1.0; (columns + 1) * tall];
-                let (source, target) =
-                    (Rows { at: from.as_ptr(), stride: wide }, Rows { at: to.as_mut_ptr(), stride: tall });
+                let source = Strided { from: from.as_ptr(), row_stride: wide, column_stride: 1 };
+                let target = Target { to: to.as_mut_ptr(), row_stride: tall };
                 // All but the first row and column, where there are more.
                 let (first_row, first_column) = (rows.min(1), columns.min(1));
                 // SAFETY: `from` and `to` have room for all of them.

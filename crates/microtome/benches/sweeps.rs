@@ -37,7 +37,7 @@ static MODEL: LazyLock<TextModel> = LazyLock::new(|| {
 });
 
 fn main() {
-    microtome_kernels::keep_free_memory(std::time::Duration::from_secs(10));
+    microtome_kernels::keep_free_memory(None);
     LazyLock::force(&MODEL);
     println!("peak memory after making the model: {} MiB", peak_mib());
     for at in [Positions::All, Positions::Last] {

@@ -18,7 +18,7 @@
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use microtome::method::ablate::{Ablate, Targets, zeroed};
 use microtome::method::change::Replacement;
@@ -67,7 +67,7 @@ enum Found {
 }
 
 fn main() -> Result<(), String> {
-    microtome_kernels::keep_free_memory(Duration::from_secs(10));
+    microtome_kernels::keep_free_memory(None);
     // On a thread of the pool itself, as in the command.
     rayon::scope(|_| answer().map_err(|error| error.to_string()))
 }

@@ -12,7 +12,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use microtome::model::{
     Activation, Change, Config, Edit, Lane, LaneEvent, LaneOptions, LaneRun, MlpConfig, Model, NormConfig,
@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Result<(), String> {
-    microtome_kernels::keep_free_memory(Duration::from_secs(10));
+    microtome_kernels::keep_free_memory(None);
     // On a thread of the pool itself, as in the command.
     rayon::scope(|_| measure().map_err(|error| error.to_string()))
 }

@@ -89,9 +89,10 @@ fn packed_linear(x: &Tensor, map: &PackedLinear, columns: Range<usize>, then: Th
     };
     match then {
         Then::Keep => with(kernels::Then::Keep),
-        Then::Activate(Activation::GeluNew) => with(kernels::Then::GeluNew),
-        Then::Activate(Activation::Gelu) => with(kernels::Then::Gelu),
-        Then::Activate(kind) => activation(Arithmetic::Kernels, &with(kernels::Then::Keep)?, kind),
+        Then::Activate(kind) => match gelu_kernel(kind) {
+            Some(gelu) => with(kernels::Then::Gelu(gelu)),
+            None => activation(Arithmetic::Kernels, &with(kernels::Then::Keep)?, kind),
+        },
         Then::AddTo(residual) if residual.track_op() => Ok((residual + with(kernels::Then::Keep)?)?),
         Then::AddTo(residual) => {
             let residual = residual.contiguous()?;
@@ -176,10 +177,21 @@ pub(crate) fn affine(x: Tensor, gain_and_bias: Option<&Affine>) -> Result<Tensor
     }
 }
 
+/// The kernel of a non-linearity that has one.
+fn gelu_kernel(kind: Activation) -> Option<kernels::Gelu> {
+    match kind {
+        Activation::GeluNew => Some(kernels::Gelu::ByTanh),
+        Activation::Gelu => Some(kernels::Gelu::ByErf),
+        Activation::Relu | Activation::Silu => None,
+    }
+}
+
 /// The MLP's non-linearity.
 pub(crate) fn activation(by: Arithmetic, x: &Tensor, kind: Activation) -> Result<Tensor> {
+    if let (true, Some(gelu)) = (by.has_kernels(x), gelu_kernel(kind)) {
+        return Ok(x.contiguous()?.apply_op1(fused::Gelu(gelu))?);
+    }
     Ok(match kind {
-        Activation::GeluNew if by.has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU_NEW)?,
         Activation::GeluNew if !x.track_op() => x.gelu()?,
         Activation::GeluNew => {
             // Not the tensor library's: the constants of its derivative are rounded to six digits.
@@ -187,7 +199,6 @@ pub(crate) fn activation(by: Arithmetic, x: &Tensor, kind: Activation) -> Result
             let u = ((x + (x.sqr()? * x)? * 0.044715)? * scale)?;
             ((x * (u.tanh()? + 1.0)?)? * 0.5)?
         }
-        Activation::Gelu if by.has_kernels(x) => x.contiguous()?.apply_op1(fused::GELU)?,
         Activation::Gelu => x.gelu_erf()?,
         Activation::Relu => x.relu()?,
         Activation::Silu => x.silu()?,

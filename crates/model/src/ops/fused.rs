@@ -84,30 +84,31 @@ impl CustomOp3 for Linear {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let out = w.dim(1)?;
-        let dx = match x.track_op() {
-            true => Some(on_slices([w, &dy], |[w_data, dy_data]| {
+        let input_gradient = || {
+            on_slices([w, &dy], |[w_data, dy_data]| {
                 let dy = Matrix::dense(dense(dy_data, dy.layout())?, dy.dim(0)?, out);
                 let dx = kernels::linear_input_gradient_of(matrix(w_data, w.layout())?, dy);
                 Tensor::from_vec(dx, x.shape(), x.device())
-            })?),
-            false => None,
+            })
         };
-        let dw = match w.track_op() {
-            true => Some(on_slices([x, &dy], |[x_data, dy_data]| {
+        let weight_gradient = || {
+            on_slices([x, &dy], |[x_data, dy_data]| {
                 let dy = dense(dy_data, dy.layout())?;
                 let dw = kernels::linear_weight_gradient(matrix(x_data, x.layout())?, dy, out);
                 Tensor::from_vec(dw, w.shape(), w.device())
-            })?),
-            false => None,
+            })
         };
-        let db = match b.track_op() {
-            true => Some(on_slices([&dy], |[data]| {
+        let bias_gradient = || {
+            on_slices([&dy], |[data]| {
                 let db = kernels::linear_bias_gradient(dense(data, dy.layout())?, out);
                 Tensor::from_vec(db, b.shape(), b.device())
-            })?),
-            false => None,
+            })
         };
-        Ok((dx, dw, db))
+        Ok((
+            x.track_op().then(input_gradient).transpose()?,
+            w.track_op().then(weight_gradient).transpose()?,
+            b.track_op().then(bias_gradient).transpose()?,
+        ))
     }
 }
 
@@ -238,35 +239,22 @@ impl CustomOp2 for NormDivide {
     }
 }
 
-/// A function of each number by itself.
-pub(super) struct Elementwise {
-    name: &'static str,
-    forward: fn(&[f32]) -> Vec<f32>,
-    /// From `x` and the derivative in the result.
-    backward: fn(&[f32], &[f32]) -> Vec<f32>,
-}
+/// GELU of each number.
+pub(super) struct Gelu(pub kernels::Gelu);
 
-/// GELU by the tanh approximation.
-pub(super) const GELU_NEW: Elementwise =
-    Elementwise { name: "gelu_new", forward: kernels::gelu_new, backward: kernels::gelu_new_backward };
-
-/// GELU by the error function.
-pub(super) const GELU: Elementwise =
-    Elementwise { name: "gelu", forward: kernels::gelu, backward: kernels::gelu_backward };
-
-impl CustomOp1 for Elementwise {
+impl CustomOp1 for Gelu {
     fn name(&self) -> &'static str {
-        self.name
+        "gelu"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32((self.forward)(dense(x.as_slice()?, layout)?)), layout.shape().clone()))
+        Ok((CpuStorage::F32(self.0.of(dense(x.as_slice()?, layout)?)), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let gradient = on_slices([x, &dy], |[x_data, dy_data]| {
-            Ok((self.backward)(dense(x_data, x.layout())?, dense(dy_data, dy.layout())?))
+            Ok(self.0.backward(dense(x_data, x.layout())?, dense(dy_data, dy.layout())?))
         })?;
         Ok(Some(Tensor::from_vec(gradient, x.shape(), x.device())?))
     }

@@ -13,6 +13,7 @@ use microtome_kernels::{self as kernels, AttentionShape, Gelu, Keyed, Matrix, Pa
 use rayon::prelude::*;
 
 use super::fused::{dense, matrix, on_slices};
+use super::gelu_kernel;
 use crate::config::Activation;
 use crate::error::Result;
 use crate::linear_map::LinearMap;
@@ -70,12 +71,8 @@ pub(crate) fn mlp_half(
     let (LinearMap::Plain(input), LinearMap::Plain(output)) = (&mlp.input, &mlp.output) else {
         return Ok(None);
     };
-    let inner = match activation {
-        Activation::GeluNew => Inner::Gelu(Gelu::ByTanh),
-        Activation::Gelu => Inner::Gelu(Gelu::ByErf),
-        Activation::Relu | Activation::Silu => return Ok(None),
-    };
-    half(x, norm_of(eps, block.ln2.as_ref()), input, output, inner, sink)
+    let Some(gelu) = gelu_kernel(activation) else { return Ok(None) };
+    half(x, norm_of(eps, block.ln2.as_ref()), input, output, Inner::Gelu(gelu), sink)
 }
 
 fn norm_of(eps: Option<f64>, affine: Option<&Affine>) -> Option<Norm> {
