@@ -122,8 +122,9 @@ pub fn load_model(
 ) -> Result<LoadedModel> {
     with_checkpoint(spec, options, progress, |Checkpoint { opened, vocabulary, source }| {
         let (config, mut assumptions) = (opened.config.clone(), opened.assumptions.clone());
-        let (prepared, read) =
-            rayon::join(|| prepare(opened, prepared), || vocabulary.read(&config, source.family));
+        // The vocabulary is read by one thread: begun first, it ends while the others still have weights to prepare.
+        let (read, prepared) =
+            rayon::join(|| vocabulary.read(&config, source.family), || prepare(opened, prepared));
         let Prepared { model, n_parameters, weight_hash } = prepared?;
         let (tokenizer, assumed) = read?;
         assumptions.extend(assumed);

@@ -71,6 +71,7 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// GPT-2's byte-pair encoding of 50257 tokens, built in.
     pub fn gpt2() -> Tokenizer {
+        r50k_base_singleton();
         Tokenizer {
             kind: Arc::new(Kind::Gpt2),
             bos: Some(GPT2_END_OF_TEXT_ID),

@@ -14,6 +14,7 @@
 //! of it: a model with another activation has the same weights.
 
 use candle_core::{DType, Tensor};
+use microtome_kernels::{Matrix, transposed};
 use rayon::prelude::*;
 
 use crate::config::Config;
@@ -134,7 +135,7 @@ fn push_qkv(push: &mut dyn FnMut(&str, Tensor), config: &Config, qkv: &Linear) -
 const PIECE: usize = 1 << 16;
 
 /// Rows of a turned matrix brought into order at a time.
-const TURNED_ROWS: usize = 32;
+const TURNED_ROWS: usize = 64;
 
 fn digest(tensor: &Tensor) -> Result<blake3::Hash> {
     let tensor = tensor.to_dtype(DType::F32)?;
@@ -144,14 +145,10 @@ fn digest(tensor: &Tensor) -> Result<blake3::Hash> {
         // The unembedding of a tied model is its embedding turned.
         (&[rows, columns], &[1, stride]) if stride == rows => {
             digest.add_all(&tensor.t()?, |digest, values| {
-                let mut slab = vec![0.0; TURNED_ROWS * columns];
+                let whole = Matrix::dense(values, columns, rows);
                 for first in (0..rows).step_by(TURNED_ROWS) {
-                    let count = TURNED_ROWS.min(rows - first);
-                    for column in 0..columns {
-                        let from = &values[column * stride + first..][..count];
-                        from.iter().enumerate().for_each(|(row, x)| slab[row * columns + column] = *x);
-                    }
-                    digest.add(&slab[..count * columns]);
+                    let slab = whole.part(0..columns, first..(first + TURNED_ROWS).min(rows));
+                    digest.add(&transposed(slab));
                 }
             })?
         }
