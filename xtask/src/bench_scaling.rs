@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::bench_peer::machine;
-use crate::cargo::cargo;
+use crate::cargo::released_example;
 use crate::python::ran;
 
 /// Where it goes, and how often each is measured.
@@ -25,11 +25,10 @@ pub struct BenchScaling {
 impl BenchScaling {
     /// Builds the example and runs it.
     pub fn run(&self, root: &Path) -> Result<()> {
-        let build = ["build", "--release", "-p", "microtome", "--example", "scaling"];
-        ran(cargo().args(build).current_dir(root))?;
+        let program = released_example(root, "scaling")?;
         let load = |load: Option<f64>| load.map_or("unknown".to_owned(), |load| format!("{load:.1}"));
         println!("{}; load average {} before", machine::described(), load(machine::load_average()));
-        let mut command = Command::new(root.join("target/release/examples/scaling"));
+        let mut command = Command::new(program);
         ran(command.arg(&self.out).arg(self.tries.to_string()).current_dir(root))
     }
 }

@@ -12,11 +12,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cargo::cargo;
+use crate::cargo::released;
 
 /// How long, and from how many connections.
 #[derive(Args)]
@@ -53,11 +53,7 @@ struct Seen {
 impl BenchServer {
     /// Runs it and prints a table.
     pub fn run(&self, root: &Path) -> Result<()> {
-        let built = cargo().args(["build", "--release", "-p", "microtome-cli"]).current_dir(root).status();
-        if !built.is_ok_and(|status| status.success()) {
-            bail!("the program does not build");
-        }
-        let server = start(root)?;
+        let server = start(&released(root)?)?;
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_idle_connections_per_host(1000)
@@ -87,8 +83,8 @@ impl BenchServer {
     }
 }
 
-fn start(root: &Path) -> Result<Server> {
-    let mut child = Command::new(root.join("target/release/microtome"))
+fn start(program: &Path) -> Result<Server> {
+    let mut child = Command::new(program)
         .args(["serve", "--no-open", "--port", "0", "--queue", "256"])
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())

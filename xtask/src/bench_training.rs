@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::bench_peer::machine;
-use crate::cargo::cargo;
+use crate::cargo::released;
 use crate::python::{TORCH, environment, ran};
 
 /// What to train on, and how often.
@@ -70,8 +70,7 @@ impl BenchTraining {
             Some(python) => std::path::absolute(python)?,
             None => environment(root, &TORCH)?,
         };
-        let built = ["build", "--release", "-p", "microtome-cli"];
-        ran(cargo().args(built).current_dir(root))?;
+        let program = released(root)?;
         let load_before = machine::load_average();
         let measured = |setting| Measured { setting, ours: vec![], theirs: vec![] };
         let mut all: Vec<Measured> = self.settings()?.into_iter().map(measured).collect();
@@ -79,7 +78,7 @@ impl BenchTraining {
         for round in 0..self.rounds {
             for Measured { setting, ours, theirs } in &mut all {
                 theirs.push(setting.torch(root, &python, &text)?);
-                ours.push(setting.microtome(root, &text, round)?);
+                ours.push(setting.microtome(root, &program, &text, round)?);
                 let (a, b) = (&ours[round], &theirs[round]);
                 let name = &setting.name;
                 eprintln!(
@@ -177,7 +176,7 @@ impl Setting {
 
     /// One run here. Its updates are timed as the time of the whole command less that of one with a single
     /// update, which reads the text and evaluates as often.
-    fn microtome(&self, root: &Path, text: &Path, seed: usize) -> Result<Outcome> {
+    fn microtome(&self, root: &Path, program: &Path, text: &Path, seed: usize) -> Result<Outcome> {
         let dir = root.join("target/bench-training");
         fs::create_dir_all(&dir)?;
         let [n_layers, n_heads, d_model, n_ctx, batch] = self.sizes;
@@ -199,7 +198,7 @@ impl Setting {
         let run = dir.join("run");
         let timed = |steps: usize| -> Result<f64> {
             let begun = Instant::now();
-            let mut command = Command::new(root.join("target/release/microtome"));
+            let mut command = Command::new(program);
             command.arg("train").arg(&config).arg("--out").arg(&run).args(["--fresh", "--quiet"]);
             ran(command.args(["--steps", &steps.to_string()]))?;
             Ok(begun.elapsed().as_secs_f64())

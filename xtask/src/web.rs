@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::cargo;
+use crate::cargo::built;
 
 /// Browsers looked for, in this order.
 const BROWSERS: [&str; 4] =
@@ -41,29 +41,12 @@ pub fn check_api(root: &Path) -> Result<()> {
 const DOCUMENT: &str = "crates/server/openapi.json";
 
 fn document(root: &Path) -> Result<Vec<u8>> {
-    let example = build(root, &["build", "--workspace", "--example", "openapi"], ("openapi", "example"))?;
+    let example = built(root, &["build", "--workspace", "--example", "openapi"], ("openapi", "example"))?;
     let output = Command::new(example).output().context("cannot start the server's example")?;
     if !output.status.success() {
         bail!("the server does not say its document:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(output.stdout)
-}
-
-/// Builds with cargo and says where the program of this name and kind is. `--workspace` is the selection of the
-/// other steps: any other has other features, and compiles most of it again.
-fn build(root: &Path, words: &[&str], (name, kind): (&str, &str)) -> Result<PathBuf> {
-    let output = cargo()
-        .args(words)
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root)
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("`{name}` does not build");
-    }
-    executable(&output.stdout, name, kind)
-        .with_context(|| format!("cargo says of no `{name}` that it built it"))
 }
 
 /// The page's types, rules and unit tests.
@@ -77,20 +60,8 @@ pub fn check(root: &Path) -> Result<()> {
 pub fn browse(root: &Path) -> Result<()> {
     install(root)?;
     let browser = browser()?;
-    let program = build(root, &["test", "--workspace", "--no-run"], ("microtome", "bin"))?;
+    let program = built(root, &["test", "--workspace", "--no-run"], ("microtome", "bin"))?;
     ran(npm_command(root, &["run", "e2e"]).env("CHROMIUM", browser).env("MICROTOME_BIN", program))
-}
-
-/// The path of a program in what cargo says of a build.
-fn executable(messages: &[u8], name: &str, kind: &str) -> Option<PathBuf> {
-    let messages = String::from_utf8_lossy(messages);
-    let values = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let is_it = |value: &serde_json::Value| {
-        let of_a_test = value["profile"]["test"] != serde_json::Value::Bool(false);
-        value["target"]["name"] == name && value["target"]["kind"][0] == kind && !of_a_test
-    };
-    let mut programs = values.filter(is_it);
-    programs.find_map(|value| value["executable"].as_str().map(PathBuf::from))
 }
 
 /// A browser: the one named, one that is installed, or Debian's, installed now.

@@ -21,9 +21,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cargo::cargo;
+use crate::cargo::released_example;
 use crate::make_model::{MakeModel, Shape};
-use crate::python::{self, ran};
+use crate::python;
 use engine::{Engine, Launch};
 use report::{Memory, Report, Row, Times};
 
@@ -167,10 +167,7 @@ impl BenchPeer {
     fn launches(&self, root: &Path, dir: &Path, checkpoint: &Path) -> Result<Vec<Launch>> {
         let program = match &self.setting.ours {
             Some(program) => program.clone(),
-            None => {
-                build_ours(root)?;
-                root.join("target/release/examples/peer_tasks")
-            }
+            None => released_example(root, "peer_tasks")?,
         };
         let python = match &self.python {
             // A bare name is looked up on the path, as elsewhere.
@@ -251,12 +248,6 @@ impl BenchPeer {
             ),
         ]
     }
-}
-
-/// Builds the example `peer_tasks`.
-fn build_ours(root: &Path) -> Result<()> {
-    let build = ["build", "--release", "-p", "microtome", "--example", "peer_tasks"];
-    ran(cargo().args(build).current_dir(root))
 }
 
 /// `tl4: torch 2.15.0, transformers 5.23.0`

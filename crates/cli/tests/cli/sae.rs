@@ -1,12 +1,10 @@
 //! `microtome sae`.
 
-use std::path::Path;
-
 use microtome::corpus_scan::CorpusScan;
 use microtome::model::{Device, Processing, Tensor, to_safetensors};
 use microtome::sae::{Sae, SaeChoice};
 use microtome::{Method, Quantity, TextModel};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, CLEAN, CORRUPT, D_MODEL};
 
@@ -15,49 +13,40 @@ pub const D_SAE: usize = 30;
 
 /// Writes an autoencoder of the bench's model in SAELens's format.
 pub fn write_sae(bench: &Bench, name: &str, hook: &str) {
-    let folder = bench.path(name);
-    std::fs::create_dir(&folder).unwrap();
     let config = json!({"architecture": "jumprelu", "d_in": D_MODEL, "d_sae": D_SAE, "metadata": {"hook_name": hook,
         "neuronpedia_id": "tiny/1-res", "context_size": 64, "model_from_pretrained_kwargs":
         {"center_writing_weights": true}}});
-    std::fs::write(folder.join("cfg.json"), config.to_string()).unwrap();
-    let tensors = [
-        ("W_enc", wave(1.0, &[D_MODEL, D_SAE])),
-        ("b_enc", wave(2.0, &[D_SAE])),
-        ("W_dec", wave(3.0, &[D_SAE, D_MODEL])),
-        ("b_dec", wave(4.0, &[D_MODEL])),
-        ("threshold", wave(5.0, &[D_SAE]).abs().unwrap()),
-    ];
-    write_tensors(&folder, tensors);
+    write(bench, name, &config, ("threshold", wave(5.0, &[D_SAE]).abs().unwrap()));
 }
 
 /// Writes a transcoder of the bench's second MLP.
 fn write_transcoder(bench: &Bench, name: &str) {
-    let folder = bench.path(name);
-    std::fs::create_dir(&folder).unwrap();
     let config = json!({"architecture": "skip_transcoder", "d_in": D_MODEL, "d_out": D_MODEL, "d_sae": D_SAE,
         "metadata": {"hook_name": "blocks.1.ln2.hook_normalized", "hook_name_out": "blocks.1.hook_mlp_out",
         "model_from_pretrained_kwargs": {"fold_ln": true, "center_writing_weights": true}}});
+    write(bench, name, &config, ("W_skip", wave(6.0, &[D_MODEL, D_MODEL])));
+}
+
+/// Writes a folder with a configuration, the tensors all architectures have, and one that this one has.
+fn write(bench: &Bench, name: &str, config: &Value, own: (&str, Tensor)) {
+    let folder = bench.path(name);
+    std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("cfg.json"), config.to_string()).unwrap();
     let tensors = [
         ("W_enc", wave(1.0, &[D_MODEL, D_SAE])),
         ("b_enc", wave(2.0, &[D_SAE])),
         ("W_dec", wave(3.0, &[D_SAE, D_MODEL])),
         ("b_dec", wave(4.0, &[D_MODEL])),
-        ("W_skip", wave(6.0, &[D_MODEL, D_MODEL])),
+        own,
     ];
-    write_tensors(&folder, tensors);
+    let tensors: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+    std::fs::write(folder.join("sae_weights.safetensors"), to_safetensors(&tensors).unwrap()).unwrap();
 }
 
 fn wave(seed: f64, shape: &[usize]) -> Tensor {
     let values = (0..shape.iter().product::<usize>())
         .map(|i| ((i as f64 * 0.737 + seed).sin() * (i as f64 * 0.131 + seed).cos()) as f32);
     Tensor::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
-}
-
-fn write_tensors(folder: &Path, tensors: [(&str, Tensor); 5]) {
-    let tensors: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
-    std::fs::write(folder.join("sae_weights.safetensors"), to_safetensors(&tensors).unwrap()).unwrap();
 }
 
 /// The bench with an autoencoder in `sae/`.
@@ -74,8 +63,7 @@ fn an_autoencoder_says_what_it_is() {
     for part in ["jumprelu", "blocks.1.hook_resid_pre", "30 features of 12 numbers", "folded", "64 tokens"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let found: serde_json::Value =
-        serde_json::from_str(&bench.run(&["sae", "info", "sae", "--json"])).unwrap();
+    let found: Value = serde_json::from_str(&bench.run(&["sae", "info", "sae", "--json"])).unwrap();
     assert_eq!(found["neuronpedia"], "https://www.neuronpedia.org/tiny/1-res");
     assert_eq!(found["hash"], Sae::load(&bench.path("sae")).unwrap().hash());
 }
@@ -166,8 +154,7 @@ fn a_transcoder_says_where_it_reads_and_writes_and_is_asked_as_an_autoencoder_is
     ] {
         assert!(text.contains(&part), "{part}: {text}");
     }
-    let found: serde_json::Value =
-        serde_json::from_str(&bench.run(&["sae", "info", "sae", "--json"])).unwrap();
+    let found: Value = serde_json::from_str(&bench.run(&["sae", "info", "sae", "--json"])).unwrap();
     assert_eq!((&found["hook"], &found["hook_out"]), (&json!(reads), &json!(writes)));
     let about = ["--sae", "sae", "-t", " Mary", "-f", " John"];
     let asked: [(&str, &[&str], &str); 5] = [

@@ -191,6 +191,10 @@ impl CircuitJudgement {
             return Err(Error::Missing { what: "a circuit", hint: "give at least one" });
         }
         for (i, named) in self.circuits.iter().enumerate() {
+            if named.name.trim().is_empty() {
+                let hint = "results are listed by it";
+                return Err(Error::Missing { what: "a name for every circuit", hint });
+            }
             if self.circuits[..i].iter().any(|other| other.name == named.name) {
                 return Err(Error::NamedTwice { component: named.name.clone(), place: i + 1 });
             }

@@ -401,16 +401,17 @@ fn what_no_circuit_can_be_found_from_is_an_error_that_says_why() {
     let beyond = CircuitSearch { begun: vec![begun], ..acdc(0.1) };
     assert!(matches!(refused(beyond, vec![pair(1)]), Error::OutOfRange { .. }));
 
-    let judged = |edges: &[&str]| {
+    let judged = |name: &str, edges: &[&str]| {
         let edges = edges.iter().map(|edge| edge.parse().unwrap()).collect();
-        let circuits = vec![NamedCircuit { name: "one".to_owned(), edges }];
+        let circuits = vec![NamedCircuit { name: name.to_owned(), edges }];
         let asked = CircuitJudgement { circuits, rests: vec![], random: None, subsets: None };
         experiment(&model, Method::CircuitJudgement(asked), "logit_diff", vec![pair(1)])
             .run_quietly(&model)
             .unwrap_err()
     };
-    assert!(matches!(judged(&[]), Error::Missing { .. }));
-    assert!(matches!(judged(&["a9.h0->logits"]), Error::NoSuchComponent { .. }));
+    assert!(matches!(judged("one", &[]), Error::Missing { .. }));
+    assert!(matches!(judged(" ", &["input->logits"]), Error::Missing { .. }));
+    assert!(matches!(judged("one", &["a9.h0->logits"]), Error::NoSuchComponent { .. }));
     for shares in [vec![0.0], vec![0.5, 0.2], vec![1.1]] {
         let asked = CircuitCurve { shares, ..Default::default() };
         let refused = experiment(&model, Method::CircuitCurve(asked), "logit_diff", vec![pair(1)]);

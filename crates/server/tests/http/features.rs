@@ -18,12 +18,9 @@ fn wave(count: usize, seed: f64) -> Vec<f32> {
     (0..count).map(|i| ((i as f64 * 0.737 + seed).sin() * (i as f64 * 0.131 + seed).cos()) as f32).collect()
 }
 
-/// A ReLU autoencoder of the demo model that says it has pages.
-pub fn autoencoder(name: &str) -> Sae {
+/// An autoencoder or a transcoder of the demo model, by its configuration.
+fn made(name: &str, config: &Value) -> Sae {
     let d = DEMO.config().d_model;
-    let config = json!({"architecture": "standard", "d_in": d, "d_sae": D_SAE, "normalize_activations": "none",
-        "apply_b_dec_to_input": true, "metadata": {"hook_name": HOOK, "model_name": "demo", "prepend_bos": true,
-        "neuronpedia_id": "demo/3-res", "model_from_pretrained_kwargs": {"center_writing_weights": true}}});
     let config = SaeConfig::parse(&config.to_string(), "cfg.json").unwrap();
     let tensor = |seed, shape: &[usize]| {
         Tensor::from_vec(wave(shape.iter().product(), seed), shape, &microtome::model::Device::Cpu).unwrap()
@@ -38,24 +35,22 @@ pub fn autoencoder(name: &str) -> Sae {
     Sae::new(config, tensors, "test").unwrap().named(SaeChoice::from(name))
 }
 
+/// A ReLU autoencoder of the demo model that says it has pages.
+pub fn autoencoder(name: &str) -> Sae {
+    let config = json!({"architecture": "standard", "d_in": DEMO.config().d_model, "d_sae": D_SAE,
+        "normalize_activations": "none", "apply_b_dec_to_input": true, "metadata": {"hook_name": HOOK,
+        "model_name": "demo", "prepend_bos": true, "neuronpedia_id": "demo/3-res",
+        "model_from_pretrained_kwargs": {"center_writing_weights": true}}});
+    made(name, &config)
+}
+
 /// A transcoder of the demo model's third MLP.
 fn transcoder(name: &str) -> Sae {
     let d = DEMO.config().d_model;
     let config = json!({"architecture": "transcoder", "d_in": d, "d_out": d, "d_sae": D_SAE, "metadata": {
         "hook_name": "blocks.2.hook_mlp_in", "hook_name_out": "blocks.2.hook_mlp_out", "model_name": "demo",
         "model_from_pretrained_kwargs": {"center_writing_weights": true}}});
-    let config = SaeConfig::parse(&config.to_string(), "cfg.json").unwrap();
-    let tensor = |seed, shape: &[usize]| {
-        Tensor::from_vec(wave(shape.iter().product(), seed), shape, &microtome::model::Device::Cpu).unwrap()
-    };
-    let tensors = [
-        ("W_enc", tensor(1.0, &[d, D_SAE])),
-        ("b_enc", tensor(2.0, &[D_SAE])),
-        ("W_dec", tensor(3.0, &[D_SAE, d])),
-        ("b_dec", tensor(4.0, &[d])),
-    ];
-    let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
-    Sae::new(config, tensors, "test").unwrap().named(SaeChoice::from(name))
+    made(name, &config)
 }
 
 pub fn with_autoencoder() -> TextModel {

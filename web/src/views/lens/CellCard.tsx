@@ -70,20 +70,20 @@ interface ConvergenceProps {
 
 /** Where this position converges: of the prompt as a whole, whichever row is chosen. */
 function Convergence({ tables, readings, pos, last }: ConvergenceProps) {
-  const after = (metric: string, reading: Reading): string | null => {
+  const layers = (metric: string, reading: Reading): number | null | undefined => {
     const table = findTable(tables, metric, ["value"])?.table;
-    if (!table) return null;
-    const layers = ofLens(table, reading).values[pos];
-    return layers === null || layers === undefined ? "in no row" : layers === 0 ? "from the embedding on" : `after ${plain(layers)} layers`;
+    return table && (ofLens(table, reading).values[pos] ?? null);
   };
-  if (after("top1_settles", "logit") === null) return null;
-  const reaches = after("answer_reaches", "logit");
-  if (readings.length === 1) return <p class="soft small" title={`Rows up to ${last}`}>The model's own top token stays on top {after("top1_settles", "logit")}{reaches === null ? "." : `; the answer first has 50 % ${reaches}.`}</p>;
+  const settles = layers("top1_settles", "logit");
+  const reaches = layers("answer_reaches", "logit");
+  if (settles === undefined) return null;
+  if (readings.length === 1) return <p class="soft small" title={`Rows up to ${last}`}>The model's own top token stays on top {inWords(settles)}{reaches === undefined ? "." : `; the answer first has 50 % ${inWords(reaches)}.`}</p>;
   // Both in two lines: the curves stand below.
   const both = (metric: string) => readings.map((reading) => {
-    const table = findTable(tables, metric, ["value"])?.table;
-    const layers = table && ofLens(table, reading).values[pos];
-    return typeof layers === "number" ? plain(layers) : "never";
+    const found = layers(metric, reading);
+    return typeof found === "number" ? plain(found) : "never";
   }).join(" · ");
-  return <p class="soft small" title={`Layers up to ${last}: logit lens · tuned lens`}>Top token settled after {both("top1_settles")} layers{reaches === null ? "" : `, answer at 50 % after ${both("answer_reaches")}`} (logit · tuned).</p>;
+  return <p class="soft small" title={`Layers up to ${last}: logit lens · tuned lens`}>Top token settled after {both("top1_settles")} layers{reaches === undefined ? "" : `, answer at 50 % after ${both("answer_reaches")}`} (logit · tuned).</p>;
 }
+
+const inWords = (layers: number | null): string => (layers === null ? "in no row" : layers === 0 ? "from the embedding on" : `after ${plain(layers)} layers`);
