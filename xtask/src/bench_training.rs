@@ -1,16 +1,17 @@
 //! `cargo xtask bench-training`: training runs here and in PyTorch, in turns on this machine.
 //!
 //! The settings are nanoGPT's for a CPU (`peers/train_characters.py` says which) and a larger one, on any text. Both
-//! sides report the median time of an update and the loss on all windows of the last tenth of the text. What
-//! differs is the seed of the weights and of the windows.
+//! sides run at once and are paused by turns; what counts is the time each works. Both report the loss on all
+//! windows of the last tenth of the text. What differs is the seed of the weights and of the windows.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
@@ -33,6 +34,9 @@ pub struct BenchTraining {
     /// A setting of your own instead: layers, heads, width, context, batch.
     #[arg(long, num_args = 5)]
     sizes: Vec<usize>,
+    /// Seconds that one side works before the other goes on.
+    #[arg(long, default_value_t = 3)]
+    turn: u64,
     /// A Python with torch; without one, an environment is made under target/ (2 GB and more).
     #[arg(long)]
     python: Option<PathBuf>,
@@ -70,16 +74,20 @@ impl BenchTraining {
             Some(python) => std::path::absolute(python)?,
             None => environment(root, &TORCH)?,
         };
-        let program = released(root)?;
+        let sides = Sides {
+            root: root.to_owned(),
+            program: released(root)?,
+            python,
+            text,
+            turn: Duration::from_secs(self.turn),
+        };
         let load_before = machine::load_average();
         let measured = |setting| Measured { setting, ours: vec![], theirs: vec![] };
         let mut all: Vec<Measured> = self.settings()?.into_iter().map(measured).collect();
         let mut text_of_report = String::new();
         for round in 0..self.rounds {
             for Measured { setting, ours, theirs } in &mut all {
-                theirs.push(setting.torch(root, &python, &text)?);
-                ours.push(setting.microtome(root, &program, &text, round)?);
-                let (a, b) = (&ours[round], &theirs[round]);
+                let [a, b] = setting.measured(&sides, round)?;
                 let name = &setting.name;
                 eprintln!(
                     "round {}, {name}: microtome {:.1} ms, torch {:.1} ms",
@@ -87,6 +95,8 @@ impl BenchTraining {
                     a.update_ms,
                     b.update_ms
                 );
+                ours.push(a);
+                theirs.push(b);
             }
             text_of_report = report(root, &all, load_before);
             // A run takes minutes: one that is stopped does not take those before it along.
@@ -160,24 +170,36 @@ fn report(root: &Path, all: &[Measured], load_before: Option<f64>) -> String {
 }
 
 impl Setting {
-    fn torch(&self, root: &Path, python: &Path, text: &Path) -> Result<Outcome> {
-        let script = root.join("xtask/peers/train_characters.py");
-        let numbers = std::iter::once(self.steps).chain(self.sizes);
-        let mut command = Command::new(python);
-        command.arg(script).arg(text).args(numbers.map(|n| n.to_string()));
-        let output = command.stderr(Stdio::inherit()).output().context("cannot start Python")?;
-        if !output.status.success() {
-            bail!("the PyTorch side ended with {}", output.status);
-        }
-        let value: Value = serde_json::from_slice(&output.stdout).context("the PyTorch side's result")?;
-        let number = |key: &str| value[key].as_f64().with_context(|| format!("no `{key}` in its result"));
-        Ok(Outcome { update_ms: number("median_ms")?, validation_loss: number("validation_loss")? })
+    /// A run of each side, ours first: all its updates, and before it a single one, which starts, reads the text and
+    /// evaluates as long. The difference is what the updates take.
+    fn measured(&self, sides: &Sides, round: usize) -> Result<[Outcome; 2]> {
+        let run = |steps: usize| -> Result<[Finished; 2]> {
+            in_turns([self.microtome(sides, steps, round)?, self.torch(sides, steps)], sides.turn)
+        };
+        let (short, long) = (run(1)?, run(self.steps)?);
+        let update_ms = |i: usize| {
+            1e3 * (long[i].worked.as_secs_f64() - short[i].worked.as_secs_f64()) / (self.steps - 1) as f64
+        };
+        let record: Value = serde_json::from_slice(&fs::read(sides.run().join("record.json"))?)?;
+        let ours = record["best"]["validation_loss"].as_f64().context("no loss in record.json")?;
+        let value: Value = serde_json::from_str(&long[1].output).context("the PyTorch side's result")?;
+        let theirs = value["validation_loss"].as_f64().context("no `validation_loss` in its result")?;
+        Ok([
+            Outcome { update_ms: update_ms(0), validation_loss: ours },
+            Outcome { update_ms: update_ms(1), validation_loss: theirs },
+        ])
     }
 
-    /// One run here. Its updates are timed as the time of the whole command less that of one with a single
-    /// update, which reads the text and evaluates as often.
-    fn microtome(&self, root: &Path, program: &Path, text: &Path, seed: usize) -> Result<Outcome> {
-        let dir = root.join("target/bench-training");
+    fn torch(&self, sides: &Sides, steps: usize) -> Command {
+        let numbers = std::iter::once(steps).chain(self.sizes);
+        let mut command = Command::new(&sides.python);
+        command.arg(sides.root.join("xtask/peers/train_characters.py")).arg(&sides.text);
+        command.args(numbers.map(|n| n.to_string()));
+        command
+    }
+
+    fn microtome(&self, sides: &Sides, steps: usize, seed: usize) -> Result<Command> {
+        let dir = sides.dir();
         fs::create_dir_all(&dir)?;
         let [n_layers, n_heads, d_model, n_ctx, batch] = self.sizes;
         let config = dir.join("config.toml");
@@ -190,24 +212,115 @@ impl Setting {
              warmup = {warmup}\nweight_decay = 0.1\nbeta2 = 0.99\nclip = 1.0\n\
              [evaluation]\nevery = {steps}\nbatches = \"all\"\ntelemetry = false\n\
              [checkpoints]\nevery = {steps}\n",
-            text = text.display().to_string(),
+            text = sides.text.display().to_string(),
             steps = self.steps,
             warmup = 100.min(self.steps / 2),
         );
         fs::write(&config, settings)?;
-        let run = dir.join("run");
-        let timed = |steps: usize| -> Result<f64> {
-            let begun = Instant::now();
-            let mut command = Command::new(program);
-            command.arg("train").arg(&config).arg("--out").arg(&run).args(["--fresh", "--quiet"]);
-            ran(command.args(["--steps", &steps.to_string()]))?;
-            Ok(begun.elapsed().as_secs_f64())
-        };
-        let short = timed(1)?;
-        let long = timed(self.steps)?;
-        let update_ms = 1e3 * (long - short) / (self.steps - 1) as f64;
-        let record: Value = serde_json::from_slice(&fs::read(run.join("record.json"))?)?;
-        let loss = record["best"]["validation_loss"].as_f64().context("no loss in record.json")?;
-        Ok(Outcome { update_ms, validation_loss: loss })
+        let mut command = Command::new(&sides.program);
+        command.arg("train").arg(&config).arg("--out").arg(sides.run()).args(["--fresh", "--quiet"]);
+        command.args(["--steps", &steps.to_string()]);
+        Ok(command)
     }
+}
+
+/// What both sides are started with.
+struct Sides {
+    root: PathBuf,
+    program: PathBuf,
+    python: PathBuf,
+    text: PathBuf,
+    turn: Duration,
+}
+
+impl Sides {
+    fn dir(&self) -> PathBuf {
+        self.root.join("target/bench-training")
+    }
+
+    fn run(&self) -> PathBuf {
+        self.dir().join("run")
+    }
+}
+
+/// A process that ran to its end.
+struct Finished {
+    /// Without the turns of others.
+    worked: Duration,
+    output: String,
+}
+
+/// A process that is killed where it is let go before its end.
+struct Side {
+    child: Child,
+    worked: Duration,
+    is_done: bool,
+}
+
+impl Side {
+    fn start(command: &mut Command) -> Result<Side> {
+        let child = command.stdout(Stdio::piped()).spawn();
+        let child = child.with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        Ok(Side { child, worked: Duration::ZERO, is_done: false })
+    }
+
+    /// Works for a while, or to its end.
+    fn work(&mut self, turn: Duration) -> Result<()> {
+        let begun = Instant::now();
+        self.signal("-CONT")?;
+        while begun.elapsed() < turn || !CAN_PAUSE {
+            if let Some(status) = self.child.try_wait()? {
+                self.is_done = true;
+                ensure!(status.success(), "a side ended with {status}");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !self.is_done {
+            self.signal("-STOP")?;
+        }
+        self.worked += begun.elapsed();
+        Ok(())
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        match CAN_PAUSE {
+            true => ran(Command::new("kill").arg(signal).arg(self.child.id().to_string())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        // One that has ended is no process any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether processes can be paused here; elsewhere each runs to its end before the next begins.
+const CAN_PAUSE: bool = cfg!(unix);
+
+/// Two processes, of which one works while the other is paused, a turn each: so both meet the machine as it is, whose
+/// speed changes from minute to minute where it is shared.
+fn in_turns(commands: [Command; 2], turn: Duration) -> Result<[Finished; 2]> {
+    let mut sides = vec![];
+    for mut command in commands {
+        let mut side = Side::start(&mut command)?;
+        side.work(turn)?;
+        sides.push(side);
+    }
+    while sides.iter().any(|side| !side.is_done) {
+        for side in sides.iter_mut().filter(|side| !side.is_done) {
+            side.work(turn)?;
+        }
+    }
+    let mut finished = sides.into_iter().map(|mut side| -> Result<Finished> {
+        let mut output = String::new();
+        side.child.stdout.take().context("a side without output")?.read_to_string(&mut output)?;
+        Ok(Finished { worked: side.worked, output })
+    });
+    let mut next = || finished.next().context("two sides")?;
+    Ok([next()?, next()?])
 }

@@ -161,7 +161,8 @@ mod tests {
         x * if x < 0.0 { above_size } else { 1.0 - above_size }
     }
 
-    const KINDS: [(Gelu, fn(f64) -> f64); 2] =
+    type Definition = fn(f64) -> f64;
+    const KINDS: [(Gelu, Definition); 2] =
         [(Gelu::ByTanh, by_definition_tanh), (Gelu::ByErf, by_definition_erf)];
 
     #[test]
