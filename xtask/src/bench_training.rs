@@ -6,18 +6,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
 use crate::bench_peer::machine;
 use crate::cargo::released;
-use crate::python::{TORCH, environment, ran};
+use crate::python::{TORCH, environment};
+use crate::turns::{Finished, in_turns};
 
 /// What to train on, and how often.
 #[derive(Args)]
@@ -241,86 +241,4 @@ impl Sides {
     fn run(&self) -> PathBuf {
         self.dir().join("run")
     }
-}
-
-/// A process that ran to its end.
-struct Finished {
-    /// Without the turns of others.
-    worked: Duration,
-    output: String,
-}
-
-/// A process that is killed where it is let go before its end.
-struct Side {
-    child: Child,
-    worked: Duration,
-    is_done: bool,
-}
-
-impl Side {
-    fn start(command: &mut Command) -> Result<Side> {
-        let child = command.stdout(Stdio::piped()).spawn();
-        let child = child.with_context(|| format!("cannot start {:?}", command.get_program()))?;
-        Ok(Side { child, worked: Duration::ZERO, is_done: false })
-    }
-
-    /// Works for a while, or to its end.
-    fn work(&mut self, turn: Duration) -> Result<()> {
-        let begun = Instant::now();
-        self.signal("-CONT")?;
-        while begun.elapsed() < turn || !CAN_PAUSE {
-            if let Some(status) = self.child.try_wait()? {
-                self.is_done = true;
-                ensure!(status.success(), "a side ended with {status}");
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if !self.is_done {
-            self.signal("-STOP")?;
-        }
-        self.worked += begun.elapsed();
-        Ok(())
-    }
-
-    fn signal(&self, signal: &str) -> Result<()> {
-        match CAN_PAUSE {
-            true => ran(Command::new("kill").arg(signal).arg(self.child.id().to_string())),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        // One that has ended is no process any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether processes can be paused here; elsewhere each runs to its end before the next begins.
-const CAN_PAUSE: bool = cfg!(unix);
-
-/// Two processes, of which one works while the other is paused, a turn each: so both meet the machine as it is, whose
-/// speed changes from minute to minute where it is shared.
-fn in_turns(commands: [Command; 2], turn: Duration) -> Result<[Finished; 2]> {
-    let mut sides = vec![];
-    for mut command in commands {
-        let mut side = Side::start(&mut command)?;
-        side.work(turn)?;
-        sides.push(side);
-    }
-    while sides.iter().any(|side| !side.is_done) {
-        for side in sides.iter_mut().filter(|side| !side.is_done) {
-            side.work(turn)?;
-        }
-    }
-    let mut finished = sides.into_iter().map(|mut side| -> Result<Finished> {
-        let mut output = String::new();
-        side.child.stdout.take().context("a side without output")?.read_to_string(&mut output)?;
-        Ok(Finished { worked: side.worked, output })
-    });
-    let mut next = || finished.next().context("two sides")?;
-    Ok([next()?, next()?])
 }

@@ -17,6 +17,7 @@ mod noise;
 mod python;
 mod test;
 mod tidy;
+mod turns;
 mod web;
 
 use std::path::Path;

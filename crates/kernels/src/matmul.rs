@@ -137,7 +137,7 @@ pub(crate) fn packed_product(
     }
 }
 
-/// Rows of one block: as many as have their part of the left matrix in the second cache.
+/// Rows of one block: as many as have their part of the left matrix, a few hundred steps wide, in the second cache.
 const BLOCK_ROWS: usize = 192;
 
 /// Columns of one block at most, so that its result is still in the second cache when it is finished.
@@ -203,9 +203,9 @@ fn blocks<E: Element>(
     out
 }
 
-/// The same matrix, in memory of its own where its columns are neighbouring values instead of its rows. A tile reads rows of
-/// the left matrix a step at a time: down a column that is a cache line for each step, and at some widths all of them
-/// want the same place in the cache.
+/// The same matrix, in memory of its own where its columns are neighbouring values instead of its rows. A tile reads
+/// rows of the left matrix a step at a time: down a column that is a cache line for each step, and at some widths all of
+/// them want the same place in the cache.
 fn in_rows<'a>(a: Matrix<'a>, turned: &'a mut Vec<f32>) -> Matrix<'a> {
     if a.neighbours_in_row() || !a.neighbours_in_column() {
         return a;

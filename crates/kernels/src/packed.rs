@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::instructions::InstructionSet;
 use crate::matmul::Matrix;
-use crate::simd::{Element, fetch};
+use crate::simd::{Cache, Element, fetch};
 use crate::tile::{Panels, panel_width};
 
 /// How numbers of a packed weight are stored.
@@ -201,7 +201,9 @@ fn pack_rows<E: Element>(matrix: Matrix, first: usize, width: usize, panels: &mu
         let from = &matrix.row(row)[first..last];
         if row + AHEAD < rows {
             // A piece of a row is too short for the processor to see where this is going.
-            matrix.row(row + AHEAD)[first..last].chunks(16).for_each(|line| fetch(line.as_ptr()));
+            matrix.row(row + AHEAD)[first..last]
+                .chunks(16)
+                .for_each(|line| fetch(line.as_ptr(), Cache::Nearest));
         }
         for (from, panel) in from.chunks(width).zip(panels.chunks_exact_mut(panel_len)) {
             let to = &mut panel[row * width..][..width];

@@ -33,10 +33,6 @@ pub(crate) unsafe trait Sixteen {
     /// `a b + c`, rounded once.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 
-    /// Asks for the cache line at an address, which need not be a valid one, in the second cache.
-    #[inline(always)]
-    unsafe fn prefetch<E>(_: *const E) {}
-
     /// Adds value `i + 8` to value `i` for the first eight, then `i + 4` for the first four, `i + 2`, `i + 1`.
     unsafe fn sum(v: Self::V) -> f32;
 
@@ -50,14 +46,29 @@ pub(crate) unsafe trait Sixteen {
     }
 }
 
-/// Asks for the cache line at an address, which need not be a valid one, in the nearest cache.
+/// Where a cache line is fetched to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cache {
+    Nearest,
+    Second,
+}
+
+/// Asks for the cache line at an address, which need not be a valid one.
 #[inline(always)]
-pub(crate) fn fetch<E>(_at: *const E) {
-    // SAFETY: a prefetch reads nothing and never faults; every such processor has it.
+pub(crate) fn fetch<E>(at: *const E, to: Cache) {
     #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_at.cast());
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and never faults; every such processor has it.
+        unsafe {
+            match to {
+                Cache::Nearest => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+                Cache::Second => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+            }
+        }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, to);
 }
 
 /// A number as weights are stored.
@@ -252,12 +263,6 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn prefetch<E>(at: *const E) {
-            // SAFETY: as the implementation says; a prefetch reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
-        }
-
-        #[inline(always)]
         unsafe fn sum(v: [__m256; 2]) -> f32 {
             // SAFETY: as the implementation says.
             unsafe { sum_of_eight(_mm256_add_ps(v[0], v[1])) }
@@ -328,12 +333,6 @@ mod x86 {
         unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: as the implementation says.
             unsafe { _mm512_fmadd_ps(a, b, c) }
-        }
-
-        #[inline(always)]
-        unsafe fn prefetch<E>(at: *const E) {
-            // SAFETY: as the implementation says; a prefetch reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
 
         #[inline(always)]

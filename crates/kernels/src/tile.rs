@@ -15,7 +15,7 @@ use crate::instructions::InstructionSet;
 use crate::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Element, Scalar, Sixteen};
+use crate::simd::{Cache, Element, Scalar, Sixteen, fetch};
 
 /// Where the values of a matrix stand: `(row, column)` at `from + row * row_stride + column * column_stride`.
 #[derive(Clone, Copy)]
@@ -430,7 +430,7 @@ unsafe fn step<S: Sixteen, E: Element, const ROWS: usize, const WIDE: usize, con
         for (j, b) in b.iter_mut().enumerate() {
             *b = E::load::<S>(right.add(16 * j));
             if FETCH {
-                S::prefetch(next.wrapping_add(16 * j));
+                fetch(next.wrapping_add(16 * j), Cache::Second);
             }
         }
         for (row, sums) in rows.iter().zip(sums) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::simd::fetch;
+use crate::simd::{Cache, fetch};
 use crate::tile::{Strided, Target};
 
 /// Rows and columns of a block: a cache line of f32 in both directions.
@@ -70,7 +70,7 @@ mod avx2 {
                 }
                 // The rows of the next block lie too far apart for the processor to see where this is going.
                 for row in rows.end..rows.end + SIDE {
-                    fetch(from.from.wrapping_add(row * from.row_stride + columns.start));
+                    fetch(from.from.wrapping_add(row * from.row_stride + columns.start), Cache::Nearest);
                 }
                 for row in rows.step_by(8) {
                     for column in columns.clone().step_by(8) {

@@ -69,7 +69,7 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// GPT-2's byte-pair encoding of 50257 tokens, built in.
+    /// GPT-2's byte-pair encoding of 50257 tokens, built in. The first call makes its tables.
     pub fn gpt2() -> Tokenizer {
         r50k_base_singleton();
         Tokenizer {
