@@ -2,9 +2,10 @@
 
 The same model, data split, batches' sizes, schedule and optimiser settings as nanoGPT's recipe for a CPU
 (4 layers, 4 heads, 128 wide, context 64, batch 12, no dropout, no biases, AdamW 1e-3 to 1e-4 with betas
-0.9 and 0.99, decay 0.1 on matrices, clip 1.0, eager mode). Prints one JSON object.
+0.9 and 0.99, decay 0.1 on matrices, clip 1.0, eager mode). Prints one JSON object: the loss on the first WINDOWS of
+the last tenth of the text, or on "all".
 
-    python train_characters.py TEXT STEPS LAYERS HEADS WIDTH CONTEXT BATCH
+    python train_characters.py TEXT WINDOWS SEED STEPS LAYERS HEADS WIDTH CONTEXT BATCH
 """
 
 import json
@@ -15,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-path = sys.argv[1]
-steps, n_layers, n_heads, width, context, batch = map(int, sys.argv[2:])
+path, windows = sys.argv[1:3]
+seed, steps, n_layers, n_heads, width, context, batch = map(int, sys.argv[3:])
 torch.set_num_threads(2)
-torch.manual_seed(1)
+torch.manual_seed(seed)
 
 text = open(path, encoding="utf-8").read()
 ids = {c: i for i, c in enumerate(sorted(set(text)))}
@@ -103,6 +104,7 @@ for step in range(steps):
 
 with torch.no_grad():
     n = (len(validation) - 1) // context
+    n = n if windows == "all" else min(n, int(windows))
     x = validation[: n * context].view(n, context)
     y = validation[1 : n * context + 1].view(n, context)
     losses = [model.loss(a, b).item() * len(a) for a, b in zip(x.split(64), y.split(64))]

@@ -1,8 +1,9 @@
 //! `cargo xtask bench-training`: training runs here and in PyTorch, in turns on this machine.
 //!
 //! The settings are nanoGPT's for a CPU (`peers/train_characters.py` says which) and a larger one, on any text. Both
-//! sides run at once and are paused by turns; what counts is the time each works. Both report the loss on all
-//! windows of the last tenth of the text. What differs is the seed of the weights and of the windows.
+//! sides run at once and are paused by turns; what counts is the time each works. Then each trains once more, off the
+//! clock, and reports the loss on all windows of the last tenth of the text: evaluating takes longer than many
+//! updates. What differs is the seed of the weights and of the windows.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -53,17 +54,13 @@ struct Setting {
     steps: usize,
 }
 
-/// What one run of one side gave.
-struct Outcome {
-    update_ms: f64,
-    validation_loss: f64,
-}
-
-/// A setting with the runs of both sides.
+/// A setting with what both sides gave, ours first.
 struct Measured {
     setting: Setting,
-    ours: Vec<Outcome>,
-    theirs: Vec<Outcome>,
+    /// Milliseconds an update, of every round.
+    update_ms: Vec<[f64; 2]>,
+    /// On the last tenth of the text, in nats; `None` before both were asked.
+    losses: Option<[f64; 2]>,
 }
 
 impl BenchTraining {
@@ -82,31 +79,29 @@ impl BenchTraining {
             turn: Duration::from_secs(self.turn),
         };
         let load_before = machine::load_average();
-        let measured = |setting| Measured { setting, ours: vec![], theirs: vec![] };
+        let measured = |setting| Measured { setting, update_ms: vec![], losses: None };
         let mut all: Vec<Measured> = self.settings()?.into_iter().map(measured).collect();
-        let mut text_of_report = String::new();
-        for round in 0..self.rounds {
-            for Measured { setting, ours, theirs } in &mut all {
-                let [a, b] = setting.measured(&sides, round)?;
-                let name = &setting.name;
-                eprintln!(
-                    "round {}, {name}: microtome {:.1} ms, torch {:.1} ms",
-                    round + 1,
-                    a.update_ms,
-                    b.update_ms
-                );
-                ours.push(a);
-                theirs.push(b);
+        for round in 1..=self.rounds {
+            for Measured { setting, update_ms, .. } in &mut all {
+                let [ours, theirs] = setting.update_ms(&sides, round)?;
+                eprintln!("round {round}, {}: microtome {ours:.1} ms, torch {theirs:.1} ms", setting.name);
+                update_ms.push([ours, theirs]);
             }
-            text_of_report = report(root, &all, load_before);
             // A run takes minutes: one that is stopped does not take those before it along.
-            if let Some(out) = &self.out {
-                fs::write(out, &text_of_report)
-                    .with_context(|| format!("cannot write `{}`", out.display()))?;
-            }
+            self.keep(&report(root, &all, load_before))?;
         }
-        print!("{text_of_report}");
+        for Measured { setting, losses, .. } in &mut all {
+            *losses = Some(setting.losses(&sides)?);
+        }
+        let report = report(root, &all, load_before);
+        self.keep(&report)?;
+        print!("{report}");
         Ok(())
+    }
+
+    fn keep(&self, report: &str) -> Result<()> {
+        let Some(out) = &self.out else { return Ok(()) };
+        fs::write(out, report).with_context(|| format!("cannot write `{}`", out.display()))
     }
 
     fn settings(&self) -> Result<Vec<Setting>> {
@@ -129,76 +124,88 @@ impl BenchTraining {
     }
 }
 
-/// Both sides' medians with their ranges, as Markdown.
+/// Medians of both sides and of their ratios in a round, with their ranges, as Markdown.
 fn report(root: &Path, all: &[Measured], load_before: Option<f64>) -> String {
     let busy = |load: Option<f64>| load.map_or("unknown".to_owned(), |load| format!("{load:.1}"));
     let (before, after) = (busy(load_before), busy(machine::load_average()));
     let commit = machine::commit(root).unwrap_or("unknown".to_owned());
     let mut text = format!(
         "{}. Load average {before} before, {after} after. Commit {commit}.\n\n\
-         | setting | updates | microtome, ms an update | torch, eager, ms an update | ratio | loss here, nats | loss there |\n\
+         | setting | updates | microtome, ms an update | torch, eager, ms an update | torch / microtome | loss here, nats | loss there |\n\
          |---|---|---|---|---|---|---|\n",
         machine::described()
     );
-    for Measured { setting, ours, theirs } in all {
-        let times = |outcomes: &[Outcome]| {
-            let mut times: Vec<f64> = outcomes.iter().map(|outcome| outcome.update_ms).collect();
-            times.sort_by(f64::total_cmp);
-            times
+    for Measured { setting, update_ms, losses } in all {
+        let Setting { name, steps, .. } = setting;
+        let ours = spread(update_ms.iter().map(|[ours, _]| *ours), 1);
+        let theirs = spread(update_ms.iter().map(|[_, theirs]| *theirs), 1);
+        let ratios = spread(update_ms.iter().map(|[ours, theirs]| theirs / ours), 2);
+        let [here, there] = match losses {
+            Some(losses) => losses.map(|loss| format!("{loss:.3}")),
+            None => ["-", "-"].map(str::to_owned),
         };
-        let (a, b) = (times(ours), times(theirs));
-        let median = |times: &[f64]| times[times.len() / 2];
-        let cell = |times: &[f64]| {
-            format!("{:.1} ({:.1} to {:.1})", median(times), times[0], times[times.len() - 1])
-        };
-        let losses = |outcomes: &[Outcome]| -> String {
-            outcomes.iter().map(|o| format!("{:.3}", o.validation_loss)).collect::<Vec<_>>().join(", ")
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {:.2} x | {} | {} |",
-            setting.name,
-            setting.steps,
-            cell(&a),
-            cell(&b),
-            median(&b) / median(&a),
-            losses(ours),
-            losses(theirs)
-        );
+        let _ = writeln!(text, "| {name} | {steps} | {ours} | {theirs} | {ratios} | {here} | {there} |");
     }
     text
 }
 
+/// Median, smallest and largest.
+fn spread(values: impl Iterator<Item = f64>, digits: usize) -> String {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values[..] {
+        [] => "-".to_owned(),
+        [first, .., last] => {
+            format!("{:.digits$} ({first:.digits$} to {last:.digits$})", values[values.len() / 2])
+        }
+        [only] => format!("{only:.digits$}"),
+    }
+}
+
+/// What a run evaluates at its end.
+#[derive(Clone, Copy, PartialEq)]
+enum Evaluated {
+    /// As little as may be.
+    Little,
+    /// The last tenth of the text.
+    All,
+}
+
 impl Setting {
-    /// A run of each side, ours first: all its updates, and before it a single one, which starts, reads the text and
-    /// evaluates as long. The difference is what the updates take.
-    fn measured(&self, sides: &Sides, round: usize) -> Result<[Outcome; 2]> {
-        let run = |steps: usize| -> Result<[Finished; 2]> {
-            in_turns([self.microtome(sides, steps, round)?, self.torch(sides, steps)], sides.turn)
+    /// What an update takes on each side: a run of all of them less a run of a single one, which starts and reads the
+    /// text as well.
+    fn update_ms(&self, sides: &Sides, seed: usize) -> Result<[f64; 2]> {
+        let worked = |steps: usize| -> Result<[f64; 2]> {
+            let ours = self.microtome(sides, steps, seed, Evaluated::Little)?;
+            let theirs = self.torch(sides, steps, seed, Evaluated::Little);
+            Ok(in_turns([ours, theirs], sides.turn)?.map(|finished| finished.worked.as_secs_f64()))
         };
-        let (short, long) = (run(1)?, run(self.steps)?);
-        let update_ms = |i: usize| {
-            1e3 * (long[i].worked.as_secs_f64() - short[i].worked.as_secs_f64()) / (self.steps - 1) as f64
-        };
-        let record: Value = serde_json::from_slice(&fs::read(sides.run().join("record.json"))?)?;
-        let ours = record["best"]["validation_loss"].as_f64().context("no loss in record.json")?;
-        let value: Value = serde_json::from_str(&long[1].output).context("the PyTorch side's result")?;
-        let theirs = value["validation_loss"].as_f64().context("no `validation_loss` in its result")?;
-        Ok([
-            Outcome { update_ms: update_ms(0), validation_loss: ours },
-            Outcome { update_ms: update_ms(1), validation_loss: theirs },
-        ])
+        let (short, long) = (worked(1)?, worked(self.steps)?);
+        Ok([0, 1].map(|i| 1e3 * (long[i] - short[i]) / (self.steps - 1) as f64))
     }
 
-    fn torch(&self, sides: &Sides, steps: usize) -> Command {
-        let numbers = std::iter::once(steps).chain(self.sizes);
+    /// The loss of each side after all updates.
+    fn losses(&self, sides: &Sides) -> Result<[f64; 2]> {
+        let ours = self.microtome(sides, self.steps, 1, Evaluated::All)?;
+        let theirs = self.torch(sides, self.steps, 1, Evaluated::All);
+        let [_, Finished { output, .. }] = in_turns([ours, theirs], sides.turn)?;
+        let record: Value = serde_json::from_slice(&fs::read(sides.run().join("record.json"))?)?;
+        let ours = record["best"]["validation_loss"].as_f64().context("no loss in record.json")?;
+        let value: Value = serde_json::from_str(&output).context("the PyTorch side's result")?;
+        let theirs = value["validation_loss"].as_f64().context("no `validation_loss` in its result")?;
+        Ok([ours, theirs])
+    }
+
+    fn torch(&self, sides: &Sides, steps: usize, seed: usize, evaluated: Evaluated) -> Command {
+        let windows = if evaluated == Evaluated::All { "all" } else { "1" };
+        let numbers = [seed, steps].into_iter().chain(self.sizes);
         let mut command = Command::new(&sides.python);
-        command.arg(sides.root.join("xtask/peers/train_characters.py")).arg(&sides.text);
+        command.arg(sides.root.join("xtask/peers/train_characters.py")).arg(&sides.text).arg(windows);
         command.args(numbers.map(|n| n.to_string()));
         command
     }
 
-    fn microtome(&self, sides: &Sides, steps: usize, seed: usize) -> Result<Command> {
+    fn microtome(&self, sides: &Sides, steps: usize, seed: usize, evaluated: Evaluated) -> Result<Command> {
         let dir = sides.dir();
         fs::create_dir_all(&dir)?;
         let [n_layers, n_heads, d_model, n_ctx, batch] = self.sizes;
@@ -210,11 +217,12 @@ impl Setting {
              [data]\ntext = {text:?}\ntokenizer = \"characters\"\n\
              [training]\nsteps = {steps}\nbatch = {batch}\nlearning_rate = 1e-3\nmin_learning_rate = 1e-4\n\
              warmup = {warmup}\nweight_decay = 0.1\nbeta2 = 0.99\nclip = 1.0\n\
-             [evaluation]\nevery = {steps}\nbatches = \"all\"\ntelemetry = false\n\
+             [evaluation]\nevery = {steps}\nbatches = {batches}\ntelemetry = false\n\
              [checkpoints]\nevery = {steps}\n",
             text = sides.text.display().to_string(),
             steps = self.steps,
             warmup = 100.min(self.steps / 2),
+            batches = if evaluated == Evaluated::All { "\"all\"" } else { "1" },
         );
         fs::write(&config, settings)?;
         let mut command = Command::new(&sides.program);

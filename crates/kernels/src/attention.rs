@@ -83,7 +83,7 @@ impl AttentionShape<'_> {
     fn tasks(&self) -> impl IndexedParallelIterator<Item = (usize, usize, Range<usize>)> + use<> {
         let (n_queries, n_heads) = (self.n_queries(), self.n_heads);
         let blocks = n_queries.div_ceil(QUERIES);
-        (0..self.n_lanes * n_heads * blocks).into_par_iter().map(move |task| {
+        (0..self.n_lanes * n_heads * blocks).into_par_iter().with_max_len(8).map(move |task| {
             let (lane, head, block) = (task / blocks / n_heads, task / blocks % n_heads, task % blocks);
             (lane, head, block * QUERIES..((block + 1) * QUERIES).min(n_queries))
         })
@@ -272,7 +272,10 @@ pub fn causal_attention_backward(
         // the three parts.
         unsafe { head_backward(buffers, all, &sees, [0, 1, 2].map(part)) };
     };
-    (0..shape.n_lanes * n_heads).into_par_iter().for_each_init(BackwardBuffers::default, of_one);
+    (0..shape.n_lanes * n_heads)
+        .into_par_iter()
+        .with_max_len(4)
+        .for_each_init(BackwardBuffers::default, of_one);
     // SAFETY: all three parts of every head of every sequence have been written.
     unsafe { out.set_len(3 * rows * width) };
     out

@@ -9,6 +9,8 @@
 //!        dy/dx = s + 2 x s (1 - s) u'         s = sigmoid(2u),  u = sqrt(2 / pi) (x + 0.044715 x^3)
 //! ```
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use crate::dispatch::vectorised;
@@ -58,10 +60,18 @@ impl Gelu {
     }
 
     /// From the derivative in `gelu(x)` to that in `x`.
-    pub(crate) fn backward_in_place(self, dx: &mut [f32], x: &[f32]) {
+    fn backward_in_place(self, dx: &mut [f32], x: &[f32]) {
         match self {
             Gelu::ByErf => by_erf_backward(dx, x),
             Gelu::ByTanh => by_tanh_backward(dx, x),
+        }
+    }
+
+    /// Writes GELU of every value to `y`, and in its place the slope there: both need the same exponential.
+    pub(crate) fn with_slope(self, x: &mut [f32], y: &mut [MaybeUninit<f32>]) {
+        match self {
+            Gelu::ByErf => by_erf_with_slope(x, y),
+            Gelu::ByTanh => by_tanh_with_slope(x, y),
         }
     }
 }
@@ -99,42 +109,56 @@ fn normal(x: f32) -> (f32, f32) {
     (if x < 0.0 { above } else { 1.0 - above }, e)
 }
 
-vectorised! {
-    fn by_erf_in_place(x: &mut [f32]) {
-        for x in x {
-            *x *= normal(*x).0;
-        }
-    }
+/// GELU by the error function and its slope.
+#[inline(always)]
+fn by_erf(x: f32) -> (f32, f32) {
+    let (below, e) = normal(x);
+    (x * below, below + x.clamp(-13.0, 13.0) * DENSITY * e)
 }
 
-vectorised! {
-    fn by_erf_backward(dx: &mut [f32], x: &[f32]) {
-        for (dx, &x) in dx.iter_mut().zip(x) {
-            let (below, e) = normal(x);
-            *dx *= below + x.clamp(-13.0, 13.0) * DENSITY * e;
-        }
-    }
+/// GELU by the tanh approximation and its slope.
+#[inline(always)]
+fn by_tanh(x: f32) -> (f32, f32) {
+    // Past +-10 the share and the slope are 0 or 1 in f32; without the bound the product of a square and a vanishing
+    // factor would be a NaN.
+    let near = x.clamp(-10.0, 10.0);
+    let s = sigmoid(2.0 * SCALE * (near + CUBE * near * near * near));
+    (x * s, s + 2.0 * near * s * (1.0 - s) * SCALE * (1.0 + 3.0 * CUBE * near * near))
 }
 
-vectorised! {
-    fn by_tanh_in_place(x: &mut [f32]) {
-        for x in x {
-            *x *= sigmoid(2.0 * SCALE * (*x + CUBE * *x * *x * *x));
+/// The loops over one of the two.
+macro_rules! loops {
+    ($of:ident, $in_place:ident, $backward:ident, $with_slope:ident) => {
+        vectorised! {
+            fn $in_place(x: &mut [f32]) {
+                for x in x {
+                    *x = $of(*x).0;
+                }
+            }
         }
-    }
+
+        vectorised! {
+            fn $backward(dx: &mut [f32], x: &[f32]) {
+                for (dx, &x) in dx.iter_mut().zip(x) {
+                    *dx *= $of(x).1;
+                }
+            }
+        }
+
+        vectorised! {
+            fn $with_slope(x: &mut [f32], y: &mut [MaybeUninit<f32>]) {
+                for (x, y) in x.iter_mut().zip(y) {
+                    let (value, slope) = $of(*x);
+                    y.write(value);
+                    *x = slope;
+                }
+            }
+        }
+    };
 }
 
-vectorised! {
-    fn by_tanh_backward(dx: &mut [f32], x: &[f32]) {
-        for (dx, &x) in dx.iter_mut().zip(x) {
-            // Past +-10 the derivative is 0 or 1 in f32; without the bound the product of a square and
-            // a vanishing factor would be a NaN.
-            let x = x.clamp(-10.0, 10.0);
-            let s = sigmoid(2.0 * SCALE * (x + CUBE * x * x * x));
-            *dx *= s + 2.0 * x * s * (1.0 - s) * SCALE * (1.0 + 3.0 * CUBE * x * x);
-        }
-    }
-}
+loops!(by_erf, by_erf_in_place, by_erf_backward, by_erf_with_slope);
+loops!(by_tanh, by_tanh_in_place, by_tanh_backward, by_tanh_with_slope);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::dispatch::vectorised;
 use crate::gelu::Gelu;
-use crate::matmul::{Matrix, packed_product, packed_transposed_product, product};
+use crate::matmul::{Matrix, packed_product, packed_transposed_product, product, transposed};
 use crate::packed::{PackedMatrix, Precision};
 use crate::tile::Target;
 
@@ -49,28 +49,24 @@ pub fn linear(x: Matrix, w: &PackedMatrix, columns: Range<usize>, b: &[f32], the
     })
 }
 
-/// `x W + b` and its GELU, both `[rows, out]`: what a derivative needs of a map that a GELU follows.
+/// GELU of `x W + b` and its slope there, both `[rows, out]`: what a derivative needs of a map that a GELU follows.
 ///
 /// # Panics
 /// Where the shapes do not fit.
 pub fn linear_and_gelu(x: Matrix, w: &PackedMatrix, b: &[f32], gelu: Gelu) -> (Vec<f32>, Vec<f32>) {
     let (rows, out) = (x.shape().0, w.shape().1);
     assert_eq!(b.len(), out, "one bias for each column");
-    let mut after: Vec<f32> = Vec::with_capacity(rows * out);
-    let target = Target { to: after.as_mut_ptr(), row_stride: out };
-    let before = packed_product(x, w, 0..out, |y, row, first| {
+    let mut values: Vec<f32> = Vec::with_capacity(rows * out);
+    let target = Target { to: values.as_mut_ptr(), row_stride: out };
+    let slopes = packed_product(x, w, 0..out, |y, row, first| {
         add(y, &b[first..first + y.len()]);
+        let to = target.after(row * out + first).to.cast();
         // SAFETY: there is room for `rows out` values, and this piece of this row is nobody else's.
-        let after = unsafe {
-            let to = target.after(row * out + first).to;
-            std::ptr::copy_nonoverlapping(y.as_ptr(), to, y.len());
-            std::slice::from_raw_parts_mut(to, y.len())
-        };
-        gelu.in_place(after);
+        gelu.with_slope(y, unsafe { std::slice::from_raw_parts_mut(to, y.len()) });
     });
     // SAFETY: the product has as many values, and where each was finished one was written here.
-    unsafe { after.set_len(before.len()) };
-    (before, after)
+    unsafe { values.set_len(slopes.len()) };
+    (values, slopes)
 }
 
 /// `dx`, `[rows, in]`, from dense rows of `dy`.
@@ -89,16 +85,16 @@ pub fn linear_input_gradient_of(w: Matrix, dy: Matrix) -> Vec<f32> {
     product(dy, w.transposed())
 }
 
-/// The same through what came before the map, `x = gelu(before)` of dense `[rows, in]`: the derivative in `before`.
+/// The same through a function of each number that came before the map, by its slopes, dense `[rows, in]`.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn linear_input_gradient_through(w: Matrix, dy: Matrix, gelu: Gelu, before: &[f32]) -> Vec<f32> {
+pub fn linear_input_gradient_through(w: Matrix, dy: Matrix, slopes: &[f32]) -> Vec<f32> {
     let d_in = w.shape().0;
-    assert_eq!(before.len(), dy.shape().0 * d_in, "one value for each result");
+    assert_eq!(slopes.len(), dy.shape().0 * d_in, "one slope for each result");
     let w = PackedMatrix::new(w.transposed(), Precision::F32);
     packed_product(dy, &w, 0..d_in, |dx, row, first| {
-        gelu.backward_in_place(dx, &before[row * d_in + first..][..dx.len()]);
+        multiply(dx, &slopes[row * d_in + first..][..dx.len()]);
     })
 }
 
@@ -107,7 +103,13 @@ pub fn linear_input_gradient_through(w: Matrix, dy: Matrix, gelu: Gelu, before: 
 /// # Panics
 /// Where the shapes do not fit.
 pub fn linear_weight_gradient(x: Matrix, dy: &[f32], out: usize) -> Vec<f32> {
-    product(x.transposed(), Matrix::dense(dy, x.shape().0, out))
+    let (rows, d_in) = x.shape();
+    let dy = Matrix::dense(dy, rows, out);
+    // A product turns its left matrix and packs its right one, which is quicker: the narrower of the two goes left.
+    match d_in <= out {
+        true => product(x.transposed(), dy),
+        false => transposed(Matrix::dense(&product(dy.transposed(), x), out, d_in)),
+    }
 }
 
 /// `db`, `[out]`; `dy` is `[rows, out]`, dense.
@@ -119,6 +121,14 @@ vectorised! {
     fn add(y: &mut [f32], b: &[f32]) {
         for (y, b) in y.iter_mut().zip(b) {
             *y += b;
+        }
+    }
+}
+
+vectorised! {
+    fn multiply(y: &mut [f32], by: &[f32]) {
+        for (y, by) in y.iter_mut().zip(by) {
+            *y *= by;
         }
     }
 }
@@ -171,7 +181,11 @@ mod tests {
     #[test]
     fn derivatives_are_those_of_a_sum_of_outputs() {
         // f = sum of c * y with random c: linear in each of x, W and b, so a unit step is its derivative.
-        let (rows, d_in, out) = (300, 5, 7);
+        derivatives_of_a_sum_of_outputs(300, 5, 7);
+        derivatives_of_a_sum_of_outputs(300, 7, 5);
+    }
+
+    fn derivatives_of_a_sum_of_outputs(rows: usize, d_in: usize, out: usize) {
         let (x, w, b, c) = (noise(rows * d_in, 1), noise(d_in * out, 2), noise(out, 3), noise(rows * out, 4));
         let f = |x: &[f32], w: &[f32], b: &[f32]| -> f64 {
             let w = PackedMatrix::new(Matrix::dense(w, d_in, out), Precision::F32);
@@ -216,10 +230,12 @@ mod tests {
             assert_eq!(of(Then::AddTo(&residual)), sum, "{set}");
             for gelu in [Gelu::ByErf, Gelu::ByTanh] {
                 assert_eq!(of(Then::Gelu(gelu)), gelu.of(&plain), "{set}");
-                let both = linear_and_gelu(Matrix::dense(&x, rows, d_in), &w, &b, gelu);
-                assert_eq!(both, (plain.clone(), gelu.of(&plain)), "{set}");
+                let (values, slopes) = linear_and_gelu(Matrix::dense(&x, rows, d_in), &w, &b, gelu);
+                assert_eq!(values, gelu.of(&plain), "{set}");
+                assert_eq!(slopes, gelu.backward(&plain, &vec![1.0; plain.len()]), "{set}");
                 let (w, dy) = (Matrix::dense(&w_values, d_in, out), Matrix::dense(&plain, rows, out));
-                let through = linear_input_gradient_through(w, dy, gelu, &x);
+                let slopes = gelu.backward(&x, &vec![1.0; x.len()]);
+                let through = linear_input_gradient_through(w, dy, &slopes);
                 assert_eq!(through, gelu.backward(&x, &linear_input_gradient_of(w, dy)), "{set}");
             }
         });

@@ -171,7 +171,7 @@ fn blocks<E: Element>(
     let mut turned = vec![];
     let a = in_rows(a, &mut turned);
     let left = a.strided();
-    (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
+    (0..row_blocks * column_blocks).into_par_iter().with_max_len(1).for_each(|task| {
         let (row, column) = (task / column_blocks * rows, first_panel + task % column_blocks * wide);
         let rows = row.min(m)..(row + rows).min(m);
         let columns_here = column.max(columns.start)..(column + wide).min(columns.end);
@@ -225,7 +225,7 @@ pub fn transposed(matrix: Matrix) -> Vec<f32> {
     let from = matrix.whole_rows();
     let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
     let to = Target { to: out.as_mut_ptr(), row_stride: rows };
-    (0..columns.div_ceil(SLAB)).into_par_iter().for_each(|slab| {
+    (0..columns.div_ceil(SLAB)).into_par_iter().with_max_len(1).for_each(|slab| {
         let slab = slab * SLAB..((slab + 1) * SLAB).min(columns);
         // SAFETY: the view was checked when it was made, and that its rows are of neighbouring values just now; there is
         // room for all columns, of which each task writes its own.
@@ -258,7 +258,7 @@ fn by_transpose<E: Element>(dy: Matrix, w: &PackedMatrix, panels: Panels<E>) -> 
     let mut out: Vec<f32> = Vec::with_capacity(rows * d_in);
     let target = Target { to: out.as_mut_ptr(), row_stride: d_in };
     let wide = tile::panel_width(w.instruction_set()) / 16;
-    (0..d_in.div_ceil(INPUTS)).into_par_iter().for_each(|task| {
+    (0..d_in.div_ceil(INPUTS)).into_par_iter().with_max_len(1).for_each(|task| {
         let first = task * INPUTS;
         let left = dy.strided();
         // SAFETY: the set in use is one this processor has. `dy` is dense and has a value for each column of
@@ -301,7 +301,7 @@ pub(crate) fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     let rows = m.div_ceil(row_blocks).next_multiple_of(tile_rows(set));
     let row_blocks = m.div_ceil(rows);
     let target = Target { to: out.as_mut_ptr(), row_stride: n };
-    (0..row_blocks * column_blocks).into_par_iter().for_each(|task| {
+    (0..row_blocks * column_blocks).into_par_iter().with_max_len(1).for_each(|task| {
         let (row, column) = (task / column_blocks * rows, task % column_blocks * COLUMNS);
         let (rows, columns) = (row..(row + rows).min(m), column..(column + COLUMNS).min(n));
         // Once at least: without a step the sums are 0.

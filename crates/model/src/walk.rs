@@ -29,6 +29,7 @@ use crate::linear_map::LinearMap;
 use crate::model::Model;
 use crate::ops;
 use crate::ops::attention::Attention;
+use crate::ops::learning::Sequences;
 use crate::ops::{Arithmetic, Then};
 use crate::weights::Weights;
 
@@ -270,6 +271,11 @@ impl<'m> Walk<'m> {
         }
         let mut x = embed::embed(self)?;
         let weights = self.weights;
+        if let Some(embedded) = &x
+            && let Some(learnt) = self.learnt(stop_at, embedded)?
+        {
+            return Ok(Some(learnt));
+        }
         for (layer, block) in weights.blocks.iter().enumerate().take(stop_at) {
             let mid = attention::attention(self, layer, block, x)?;
             let post = mlp::mlp(self, layer, block, mid)?;
@@ -280,6 +286,35 @@ impl<'m> Walk<'m> {
             };
         }
         Ok(x)
+    }
+
+    /// The same in one piece, where the weights are being learnt and nothing is looked at on the way.
+    fn learnt(&mut self, stop_at: usize, x: &Tensor) -> Result<Option<Tensor>> {
+        let Some(sink) = self.hooks.sink.clone() else { return Ok(None) };
+        let blocks = &self.weights.blocks[..stop_at.min(self.weights.blocks.len())];
+        let inside: Vec<Site> =
+            Site::all().filter(|site| (Site::ResidPre..=Site::ResidPost).contains(site)).collect();
+        let mut n_pos = None;
+        for layer in 0..blocks.len() {
+            n_pos = self.unobserved_attention(layer);
+            if n_pos.is_none() || inside.iter().any(|site| self.wants(site.at(layer))) {
+                return Ok(None);
+            }
+        }
+        let Some(n_pos) = n_pos else { return Ok(None) };
+        let Config { n_heads, d_head, norm, mlp, .. } = *self.config;
+        let (eps, activation) = (norm.map(|norm| norm.eps), mlp.map(|mlp| mlp.activation));
+        let sequences = Sequences { n_pos, n_heads, eps, activation };
+        let Some(y) = ops::learning::blocks(x, blocks, sequences, &sink)? else { return Ok(None) };
+        let rows = x.dim(0)?;
+        for block in blocks {
+            let of_mlp = block.mlp.iter().flat_map(|mlp| [&mlp.input, &mlp.output]);
+            for map in [&block.qkv, &block.out].into_iter().chain(of_mlp) {
+                self.work.product(rows, map.d_in(), map.d_out());
+            }
+            self.work.product(rows * n_heads, d_head, 2 * n_pos);
+        }
+        Ok(Some(y))
     }
 
     /// What the unembedding multiplies, at the positions that are read where nothing reads more.

@@ -41,9 +41,6 @@ pub(crate) fn attention(
             if let Some(n_pos) = walk.unobserved_attention(layer)
                 && walk.arithmetic().has_kernels(&x)
             {
-                if let Some(mid) = learnt(walk, layer, block, &x, n_pos)? {
-                    return Ok(Some(mid));
-                }
                 let z = sequences(walk, layer, block, &x, n_pos)?;
                 return Ok(Some(write(walk, layer, block, x, &z)?));
             }
@@ -83,29 +80,6 @@ pub(crate) fn attention(
         }
         None => Ok(None),
     }
-}
-
-/// `resid_mid` of whole sequences in one piece, where the weights are being learnt and nothing before it is looked at.
-fn learnt(
-    walk: &mut Walk,
-    layer: usize,
-    block: &BlockWeights<LinearMap>,
-    x: &Tensor,
-    n_pos: usize,
-) -> Result<Option<Tensor>> {
-    let Some(sink) = walk.hooks.sink.clone().filter(|_| !walk.wants(Site::AttnOut.at(layer))) else {
-        return Ok(None);
-    };
-    let Config { n_heads, d_head, norm, .. } = *walk.config();
-    let mid = ops::learning::attention_half(x, block, norm.map(|norm| norm.eps), (n_pos, n_heads), &sink)?;
-    if mid.is_some() {
-        let rows = x.dim(0)?;
-        for map in [&block.qkv, &block.out] {
-            walk.work.product(rows, map.d_in(), map.d_out());
-        }
-        walk.work.product(rows * n_heads, d_head, 2 * n_pos);
-    }
-    Ok(mid)
 }
 
 /// `z`, `[rows, heads * d_head]`, of whole sequences of `n_pos` positions, no step of which is looked at.

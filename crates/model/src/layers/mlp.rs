@@ -32,21 +32,6 @@ pub(crate) fn mlp(
     let activates =
         unseen(walk, &[Site::MlpPre, Site::MlpPost], &[Entry::MlpPre(layer), Entry::MlpPost(layer)]);
     let adds = unseen(walk, &[Site::MlpOut], &[Entry::MlpOut(layer)]);
-    let inputs = [Site::MlpIn, Site::Ln2Scale, Site::Ln2Normalized];
-    if let (Some(mid), Some(sink)) = (&mid, walk.hooks.sink.clone())
-        && activates
-        && adds
-        && unseen(walk, &inputs, &[])
-        && ops::has_kernels(mid)
-    {
-        let eps = walk.config().norm.map(|norm| norm.eps);
-        if let Some(post) = ops::learning::mlp_half(mid, block, eps, config.activation, &sink)? {
-            for map in [&weights.input, &weights.output] {
-                walk.work.product(mid.dim(0)?, map.d_in(), map.d_out());
-            }
-            return Ok(Some(post)); // [rows, d_model]
-        }
-    }
     let pre = match mid {
         Some(mid) => {
             let input = walk.fire(at(Site::MlpIn), mid.clone())?;

@@ -1,8 +1,9 @@
-//! Half a block as one operation, for learning: LayerNorm, two products and what stands between them, and the residual.
+//! The blocks as one operation, for learning. Each half of a block is a LayerNorm, two products and what stands between
+//! them, and the residual.
 //!
 //! The tensor library's derivative makes, for every operation and each of its inputs, a tensor of zeros and a
 //! sum, on one thread; a block of eight operations spends more time so than in its LayerNorms and attention together.
-//! Here a half has one input, the residual stream. Derivatives in its weights go to a [`GradientSink`]. The
+//! Here there is one input, the residual stream. Derivatives in the weights go to a [`GradientSink`]. The
 //! kernels are called as the single operations call them, so both ways give the same bits.
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use microtome_kernels::{self as kernels, AttentionShape, Gelu, Keyed, Matrix, Pa
 use rayon::prelude::*;
 
 use super::fused::{dense, matrix, on_slices};
-use super::gelu_kernel;
+use super::{gelu_kernel, has_kernels};
 use crate::config::Activation;
 use crate::error::Result;
 use crate::linear_map::LinearMap;
@@ -44,56 +45,55 @@ impl GradientSink {
     }
 }
 
-/// `x + attention(LN(x))` of whole sequences of `n_pos` positions; `None` where the weights are packed, or `x` leads
-/// back to no variable. `eps` is that of the LayerNorm, where there is one.
-pub(crate) fn attention_half(
-    x: &Tensor,
-    block: &BlockWeights<LinearMap>,
-    eps: Option<f64>,
-    (n_pos, n_heads): (usize, usize),
-    sink: &GradientSink,
-) -> Result<Option<Tensor>> {
-    let (LinearMap::Plain(qkv), LinearMap::Plain(out)) = (&block.qkv, &block.out) else { return Ok(None) };
-    let inner = Inner::Attention { n_pos, n_heads };
-    half(x, norm_of(eps, block.ln1.as_ref()), qkv, out, inner, sink)
+/// Whole sequences, and what a block does with them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequences {
+    /// Positions of each.
+    pub n_pos: usize,
+    pub n_heads: usize,
+    /// Of the LayerNorms, where there are any.
+    pub eps: Option<f64>,
+    /// Of the MLPs, where there are any.
+    pub activation: Option<Activation>,
 }
 
-/// `x + MLP(LN(x))`; `None` where the weights are packed, `x` leads back to no variable, or the non-linearity has no
-/// kernel.
-pub(crate) fn mlp_half(
+/// The residual stream after blocks, `[rows, d_model]` as `x`; `None` where `x` leads back to no variable, weights are
+/// packed, or the non-linearity has no kernel.
+pub(crate) fn blocks(
     x: &Tensor,
-    block: &BlockWeights<LinearMap>,
-    eps: Option<f64>,
-    activation: Activation,
-    sink: &GradientSink,
-) -> Result<Option<Tensor>> {
-    let Some(mlp) = &block.mlp else { return Ok(None) };
-    let (LinearMap::Plain(input), LinearMap::Plain(output)) = (&mlp.input, &mlp.output) else {
-        return Ok(None);
-    };
-    let Some(gelu) = gelu_kernel(activation) else { return Ok(None) };
-    half(x, norm_of(eps, block.ln2.as_ref()), input, output, Inner::Gelu(gelu), sink)
-}
-
-fn norm_of(eps: Option<f64>, affine: Option<&Affine>) -> Option<Norm> {
-    eps.map(|eps| Norm { affine: affine.cloned(), eps: eps as f32 })
-}
-
-fn half(
-    x: &Tensor,
-    norm: Option<Norm>,
-    first: &Linear,
-    second: &Linear,
-    inner: Inner,
+    blocks: &[BlockWeights<LinearMap>],
+    sequences: Sequences,
     sink: &GradientSink,
 ) -> Result<Option<Tensor>> {
     // What leads nowhere back is not derived, and its weights would be forgotten.
-    if !x.track_op() {
+    if blocks.is_empty() || !x.track_op() || !has_kernels(x) {
         return Ok(None);
     }
-    let (first, second, sink) = (first.clone(), second.clone(), sink.clone());
-    let half = Half { norm, first, inner, second, sink, kept: Mutex::new(None) };
-    Ok(Some(x.contiguous()?.apply_op1(half)?))
+    let Some(halves) = halves(blocks, sequences) else { return Ok(None) };
+    let blocks = Blocks { halves, sink: sink.clone(), kept: Mutex::new(vec![]) };
+    Ok(Some(x.contiguous()?.apply_op1(blocks)?))
+}
+
+/// Attention and MLP of each block.
+fn halves(blocks: &[BlockWeights<LinearMap>], sequences: Sequences) -> Option<Vec<Half>> {
+    let Sequences { n_pos, n_heads, eps, activation } = sequences;
+    let norm = |affine: Option<&Affine>| eps.map(|eps| Norm { affine: affine.cloned(), eps: eps as f32 });
+    let half = |norm, first: &LinearMap, inner, second: &LinearMap| match (first, second) {
+        (LinearMap::Plain(first), LinearMap::Plain(second)) => {
+            Some(Half { norm, first: first.clone(), inner, second: second.clone() })
+        }
+        _ => None,
+    };
+    let mut halves = Vec::with_capacity(2 * blocks.len());
+    for block in blocks {
+        let attention = Inner::Attention { n_pos, n_heads };
+        halves.push(half(norm(block.ln1.as_ref()), &block.qkv, attention, &block.out)?);
+        if let (Some(mlp), Some(activation)) = (&block.mlp, activation) {
+            let inner = Inner::Gelu(gelu_kernel(activation)?);
+            halves.push(half(norm(block.ln2.as_ref()), &mlp.input, inner, &mlp.output)?);
+        }
+    }
+    Some(halves)
 }
 
 /// A LayerNorm.
@@ -103,7 +103,7 @@ struct Norm {
 }
 
 /// What stands between the products.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Inner {
     Attention { n_pos: usize, n_heads: usize },
     Gelu(Gelu),
@@ -115,16 +115,24 @@ struct Half {
     first: Linear,
     inner: Inner,
     second: Linear,
-    sink: GradientSink,
-    kept: Mutex<Option<Kept>>,
 }
 
-/// What the derivative needs of the pass before it.
+/// What the derivative of a half needs of the pass before it.
 struct Kept {
     /// `None`: the input as it is.
     normed: Option<Vec<f32>>,
-    before: Vec<f32>,
-    after: Vec<f32>,
+    /// Queries, keys and values, or the slopes of the GELU.
+    inside: Vec<f32>,
+    /// What the second map is given.
+    mixed: Vec<f32>,
+}
+
+/// All halves one after the other.
+struct Blocks {
+    halves: Vec<Half>,
+    sink: GradientSink,
+    /// The input of each half, but for the first one's, and what the half kept.
+    kept: Mutex<Vec<(Option<Vec<f32>>, Kept)>>,
 }
 
 impl Norm {
@@ -198,66 +206,101 @@ fn weight_gradients(x: &[f32], map: &Linear, dy: &[f32], sink: &GradientSink) ->
     Ok(())
 }
 
-/// The derivative in what a map is given, or, through a GELU, in what that was given.
-fn input_gradient(map: &Linear, dy: &[f32], through: Option<(Gelu, &[f32])>) -> Candle<Vec<f32>> {
+/// The derivative in what a map is given, or, through a function of each number with these slopes, in what that was given.
+fn input_gradient(map: &Linear, dy: &[f32], through: Option<&[f32]>) -> Candle<Vec<f32>> {
     let d_out = map.w.dim(1)?;
     on_slices([&map.w], |[w]| {
         let (w, dy) = (matrix(w, map.w.layout())?, Matrix::dense(dy, dy.len() / d_out, d_out));
         Ok(match through {
             None => kernels::linear_input_gradient_of(w, dy),
-            Some((gelu, before)) => kernels::linear_input_gradient_through(w, dy, gelu, before),
+            Some(slopes) => kernels::linear_input_gradient_through(w, dy, slopes),
         })
     })
 }
 
-impl CustomOp1 for Half {
+impl Half {
+    /// `y` of rows of `d` numbers, and what the derivative needs.
+    fn forward(&self, x: &[f32], d: usize) -> Candle<(Vec<f32>, Kept)> {
+        let normed = self.norm.as_ref().map(|norm| norm.forward(x, d)).transpose()?;
+        let input = normed.as_deref().unwrap_or(x);
+        let (mixed, inside) = match self.inner {
+            Inner::Gelu(gelu) => linear_and_gelu(input, &self.first, gelu)?,
+            Inner::Attention { n_pos, n_heads } => {
+                let qkv = linear(input, &self.first, kernels::Then::Keep)?;
+                (attention(&qkv, x.len() / d, n_pos, n_heads), qkv)
+            }
+        };
+        let y = linear(&mixed, &self.second, kernels::Then::AddTo(x))?;
+        Ok((y, Kept { normed, inside, mixed }))
+    }
+
+    /// The derivative in `x`; those in the weights go to the sink.
+    fn backward(
+        &self,
+        x: &[f32],
+        d: usize,
+        kept: &Kept,
+        dy: &[f32],
+        sink: &GradientSink,
+    ) -> Candle<Vec<f32>> {
+        let Kept { normed, inside, mixed } = kept;
+        weight_gradients(mixed, &self.second, dy, sink)?;
+        let d_first = match self.inner {
+            Inner::Gelu(_) => input_gradient(&self.second, dy, Some(inside))?,
+            Inner::Attention { n_pos, n_heads } => {
+                let (rows, dz) = (x.len() / d, input_gradient(&self.second, dy, None)?);
+                let dz = Matrix::dense(&dz, rows, dz.len() / rows.max(1));
+                kernels::causal_attention_backward(three_parts(inside, rows), n_pos, n_heads, dz)
+            }
+        };
+        weight_gradients(normed.as_deref().unwrap_or(x), &self.first, &d_first, sink)?;
+        let mut dx = input_gradient(&self.first, &d_first, None)?;
+        if let Some(norm) = &self.norm {
+            dx = norm.backward(x, d, &dx, sink)?;
+        }
+        add(&mut dx, dy);
+        Ok(dx)
+    }
+}
+
+impl CustomOp1 for Blocks {
     fn name(&self) -> &'static str {
-        "half_a_block"
+        "blocks"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (rows, d) = layout.shape().dims2()?;
-        let x = dense(x.as_slice()?, layout)?;
-        let normed = self.norm.as_ref().map(|norm| norm.forward(x, d)).transpose()?;
-        let input = normed.as_deref().unwrap_or(x);
-        let (before, after) = match self.inner {
-            Inner::Gelu(gelu) => linear_and_gelu(input, &self.first, gelu)?,
-            Inner::Attention { n_pos, n_heads } => {
-                let before = linear(input, &self.first, kernels::Then::Keep)?;
-                let after = attention(&before, rows, n_pos, n_heads);
-                (before, after)
-            }
-        };
-        let y = linear(&after, &self.second, kernels::Then::AddTo(x))?;
-        let kept = Kept { normed, before, after };
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        let d = layout.shape().dims2()?.1;
+        let first = dense(x.as_slice()?, layout)?;
+        let mut kept = Vec::with_capacity(self.halves.len());
+        let mut input: Option<Vec<f32>> = None;
+        for half in &self.halves {
+            let (y, of_half) = half.forward(input.as_deref().unwrap_or(first), d)?;
+            kept.push((input.replace(y), of_half));
+        }
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        Ok((CpuStorage::F32(input.unwrap_or_else(|| first.to_vec())), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Kept { normed, before, after }) = kept else { bail!("this derivative is taken once") };
-        let ((rows, d), dy) = (x.dims2()?, dy.contiguous()?);
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        if kept.len() != self.halves.len() {
+            bail!("this derivative is taken once")
+        }
+        let (d, dy) = (x.dim(1)?, dy.contiguous()?);
         let dx = on_slices([x, &dy], |[x_data, dy_data]| {
-            let (x, dy) = (dense(x_data, x.layout())?, dense(dy_data, dy.layout())?);
-            weight_gradients(&after, &self.second, dy, &self.sink)?;
-            let d_before = match self.inner {
-                Inner::Gelu(gelu) => input_gradient(&self.second, dy, Some((gelu, &before)))?,
-                Inner::Attention { n_pos, n_heads } => {
-                    let dz = input_gradient(&self.second, dy, None)?;
-                    let dz = Matrix::dense(&dz, rows, dz.len() / rows.max(1));
-                    kernels::causal_attention_backward(three_parts(&before, rows), n_pos, n_heads, dz)
-                }
-            };
-            weight_gradients(normed.as_deref().unwrap_or(x), &self.first, &d_before, &self.sink)?;
-            let mut dx = input_gradient(&self.first, &d_before, None)?;
-            if let Some(norm) = &self.norm {
-                dx = norm.backward(x, d, &dx, &self.sink)?;
+            let first = dense(x_data, x.layout())?;
+            let mut dx: Option<Vec<f32>> = None;
+            // What a half kept is let go when it is done.
+            for (half, (input, of_half)) in self.halves.iter().zip(kept).rev() {
+                let dy = match &dx {
+                    Some(dx) => dx,
+                    None => dense(dy_data, dy.layout())?,
+                };
+                dx = Some(half.backward(input.as_deref().unwrap_or(first), d, &of_half, dy, &self.sink)?);
             }
-            add(&mut dx, dy);
             Ok(dx)
         })?;
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()
     }
 }
 
