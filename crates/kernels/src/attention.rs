@@ -83,7 +83,7 @@ impl AttentionShape<'_> {
     fn tasks(&self) -> impl IndexedParallelIterator<Item = (usize, usize, Range<usize>)> + use<> {
         let (n_queries, n_heads) = (self.n_queries(), self.n_heads);
         let blocks = n_queries.div_ceil(QUERIES);
-        (0..self.n_lanes * n_heads * blocks).into_par_iter().with_max_len(8).map(move |task| {
+        (0..self.n_lanes * n_heads * blocks).into_par_iter().with_max_len(TASKS_IN_A_ROW).map(move |task| {
             let (lane, head, block) = (task / blocks / n_heads, task / blocks % n_heads, task % blocks);
             (lane, head, block * QUERIES..((block + 1) * QUERIES).min(n_queries))
         })
@@ -130,6 +130,9 @@ impl AttentionShape<'_> {
         }
     }
 }
+
+/// Tasks a thread does at most before another may take over the rest. Each such row of tasks has buffers of its own.
+const TASKS_IN_A_ROW: usize = 4;
 
 /// Queries one task takes, so that their scores stay in the nearer caches.
 const QUERIES: usize = 32;
@@ -274,7 +277,7 @@ pub fn causal_attention_backward(
     };
     (0..shape.n_lanes * n_heads)
         .into_par_iter()
-        .with_max_len(4)
+        .with_max_len(TASKS_IN_A_ROW)
         .for_each_init(BackwardBuffers::default, of_one);
     // SAFETY: all three parts of every head of every sequence have been written.
     unsafe { out.set_len(3 * rows * width) };

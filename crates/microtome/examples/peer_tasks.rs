@@ -13,7 +13,7 @@
 //!
 //! A task is what a user of the library would call, and alone is timed. `flop` is the arithmetic the lanes
 //! engine counts in such a task, in a run of its own that is not timed; only where the request says
-//! `"count": true`. The task `peak` gives the GFLOP/s of multiply-adds that touch no memory.
+//! `"count": true`. The task `peak` gives the GFLOP/s of products in the nearest cache.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -129,8 +129,11 @@ impl Request {
             "atp" => Ok(Found::Numbers(self.attribution_patching(model)?)),
             "lens" => {
                 let method = Method::LogitLens(LogitLens::default());
-                // One cheap metric: without any, all that the prompt allows are measured.
-                Ok(Found::Lens(self.experiment(model, method, &["logit"])?.run_quietly(model)?))
+                // One cheap metric: without any, all that the prompt allows are measured. And one text: the lens reads a
+                // corrupt one as well where there is one.
+                let mut experiment = self.experiment(model, method, &["logit"])?;
+                experiment.prompts[0].corrupt = None;
+                Ok(Found::Lens(experiment.run_quietly(model)?))
             }
             "cache" => {
                 let options = RunOptions { reads: cached_hooks(model), ..Default::default() };

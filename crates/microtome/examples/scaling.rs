@@ -41,7 +41,7 @@ fn measure() -> Outcome<()> {
     let whole = model(12)?;
     let mut text = format!(
         "Random weights of GPT-2 small's shape, {threads} threads unless said, {}; the shortest of {tries} tries. \
-         Multiply-adds that touch no memory: {:.0} GFLOP/s.\n",
+         Products in the nearest cache: {:.0} GFLOP/s.\n",
         microtome::model::InstructionSet::current(),
         microtome_kernels::peak_gflops()
     );

@@ -237,7 +237,7 @@ impl BenchPeer {
                 self.threads()
             ),
             format!(
-                "Multiply-adds that touch no memory: {:.0} GFLOP/s at best; a product of 2048 x 2048 matrices in \
+                "Products in the nearest cache: {:.0} GFLOP/s at best; a product of 2048 x 2048 matrices in \
                  torch: {gflops:.0}.",
                 bench.peak_gflops
             ),

@@ -43,7 +43,7 @@ pub struct Report {
     pub memory_bf16: Option<u64>,
     /// GFLOP/s of a large product in torch on the same machine, the best seen.
     pub product_gflops: f64,
-    /// GFLOP/s of our multiply-adds where they touch no memory, the best seen.
+    /// GFLOP/s of our products where they stay in the nearest cache, the best seen.
     pub peak_gflops: f64,
 }
 
