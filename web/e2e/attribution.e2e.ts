@@ -152,6 +152,8 @@ test("a token pressed chooses the position whose next token is attributed, and t
   const page = await open(place("attribution", { prompt: NAMES.prompt, corrupt: NAMES.corrupt, target: NAMES.target }));
   await settled(page);
   const tokens = page.getByRole("group", { name: "The token whose next one is attributed" });
+  // The prompt's tokens are an answer of their own, which may come after the picture.
+  await tokens.getByRole("button").nth(labels.length - 1).waitFor();
   expect(await tokens.getByRole("button").count()).toBe(labels.length);
   expect(await page.getByRole("button", { name: /^Answer/ }).count(), "nothing follows the last token").toBe(0);
   await tokens.getByRole("button").nth(at).click();
