@@ -137,6 +137,23 @@ fn derivatives_left_in_a_sink_are_bit_for_bit_those_of_the_tensor_library() {
 }
 
 #[test]
+fn a_model_whose_activation_has_no_kernel_is_learnt_by_the_tensor_library() {
+    let mut config = config(true, true);
+    config.mlp = Some(MlpConfig { d_mlp: 20, activation: Activation::Relu });
+    let (model, variables) = learner(&config, DType::F32);
+    let (windows, sink) = (windows(4, 9), GradientSink::default());
+    let targets: Vec<u32> = windows.concat().iter().map(|id| (id * 5 + 3) % 19).collect();
+    let of = |logits: &Tensor| cross_entropy(logits, &targets).unwrap().backward().unwrap();
+    let expected = of(&model.batch_logits(&windows, None).unwrap());
+    let found = of(&model.batch_logits_to_learn(&windows, None, &sink).unwrap());
+    for (name, variable) in &variables {
+        let (found, expected) = (found.get(variable.as_tensor()), expected.get(variable.as_tensor()));
+        assert_eq!(largest_difference(found.unwrap(), expected.unwrap()), 0.0, "{name}");
+        assert!(sink.take(variable.as_tensor()).is_none(), "{name}");
+    }
+}
+
+#[test]
 fn derivatives_in_f64_are_central_differences_of_the_loss() {
     let config = config(true, true);
     let windows = windows(2, 9);
