@@ -290,17 +290,17 @@ impl<'m> Walk<'m> {
 
     /// The same in one piece, where the weights are being learnt and nothing is looked at on the way.
     fn learnt(&mut self, stop_at: usize, x: &Tensor) -> Result<Option<Tensor>> {
-        let Some(sink) = self.hooks.sink.clone() else { return Ok(None) };
+        let Some(sink) = self.hooks.sink.clone().filter(|_| self.arithmetic.has_kernels(x)) else {
+            return Ok(None);
+        };
         let blocks = &self.weights.blocks[..stop_at.min(self.weights.blocks.len())];
         let inside: Vec<Site> =
             Site::all().filter(|site| (Site::ResidPre..=Site::ResidPost).contains(site)).collect();
-        let mut n_pos = None;
-        for layer in 0..blocks.len() {
-            n_pos = self.unobserved_attention(layer);
-            if n_pos.is_none() || inside.iter().any(|site| self.wants(site.at(layer))) {
-                return Ok(None);
-            }
-        }
+        let unobserved = |layer: usize| match inside.iter().any(|site| self.wants(site.at(layer))) {
+            true => None,
+            false => self.unobserved_attention(layer),
+        };
+        let n_pos = (0..blocks.len()).map(unobserved).reduce(Option::and).flatten();
         let Some(n_pos) = n_pos else { return Ok(None) };
         let Config { n_heads, d_head, norm, mlp, .. } = *self.config;
         let (eps, activation) = (norm.map(|norm| norm.eps), mlp.map(|mlp| mlp.activation));

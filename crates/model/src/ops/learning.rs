@@ -14,7 +14,7 @@ use microtome_kernels::{self as kernels, AttentionShape, Gelu, Keyed, Matrix, Pa
 use rayon::prelude::*;
 
 use super::fused::{dense, matrix, on_slices};
-use super::{gelu_kernel, has_kernels};
+use super::gelu_kernel;
 use crate::config::Activation;
 use crate::error::Result;
 use crate::linear_map::LinearMap;
@@ -57,8 +57,8 @@ pub(crate) struct Sequences {
     pub activation: Option<Activation>,
 }
 
-/// The residual stream after blocks, `[rows, d_model]` as `x`; `None` where `x` leads back to no variable, weights are
-/// packed, or the non-linearity has no kernel.
+/// The residual stream after blocks, `[rows, d_model]` as `x`, f32 on the CPU; `None` where `x` leads back to no variable,
+/// weights are packed, or the non-linearity has no kernel.
 pub(crate) fn blocks(
     x: &Tensor,
     blocks: &[BlockWeights<LinearMap>],
@@ -66,7 +66,7 @@ pub(crate) fn blocks(
     sink: &GradientSink,
 ) -> Result<Option<Tensor>> {
     // What leads nowhere back is not derived, and its weights would be forgotten.
-    if blocks.is_empty() || !x.track_op() || !has_kernels(x) {
+    if !x.track_op() {
         return Ok(None);
     }
     let Some(halves) = halves(blocks, sequences) else { return Ok(None) };
